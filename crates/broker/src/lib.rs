@@ -1,0 +1,1 @@
+//! What a node decides: shards, partitions, topics, groups. A pure state machine.

@@ -1,0 +1,1 @@
+//! Judges a history of operations. Pure.

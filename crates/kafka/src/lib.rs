@@ -1,0 +1,1 @@
+//! Kafka's wire protocol: frames, messages, record batches and one file per API. Pure: bytes in, bytes out.

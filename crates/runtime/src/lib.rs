@@ -1,0 +1,1 @@
+//! The real drivers: listeners, disk threads, clock and shutdown.

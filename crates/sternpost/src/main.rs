@@ -1,0 +1,2 @@
+//! The one binary: words in, work out.
+fn main() {}
