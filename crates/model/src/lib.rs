@@ -1,1 +1,20 @@
-//! The nouns of Sternpost: ids, offsets, record batches, error codes, storage jobs and virtual time. Pure.
+//! The nouns of Sternpost: ids, offsets, epochs, record batches, error codes, log entries, storage jobs and
+//! virtual time. Every other room speaks in these; this room knows none of them. Pure: no I/O, no clock, no
+//! randomness.
+
+pub mod batch;
+pub mod entry;
+pub mod error;
+pub mod ids;
+pub mod job;
+pub mod limits;
+pub mod name;
+pub mod time;
+
+pub use batch::{BatchHeader, StoredBatch};
+pub use entry::{Entry, EntryKind, HardState, LogIndex, Payload, Term};
+pub use error::ErrorCode;
+pub use ids::{
+    LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, ShardId, TopicId,
+};
+pub use time::{Mono, Now, WallMs};

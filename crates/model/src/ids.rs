@@ -1,0 +1,96 @@
+//! Identities: what a number names, so that two of them are never mixed up.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A node of the cluster (Kafka: `node.id`, broker id). Not negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub i32);
+
+/// One Raft group. Shard 0 is the metadata group; data shards count from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ShardId(pub u32);
+
+impl ShardId {
+    /// The group that replicates topics, configurations and ids.
+    pub const METADATA: ShardId = ShardId(0);
+}
+
+/// A partition's number inside its topic, from 0.
+pub type PartitionIndex = i32;
+
+/// A topic's identity for life: a name that is deleted and created again gets another one (KIP-516).
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicId(pub [u8; 16]);
+
+impl TopicId {
+    /// The id that means "none" on the wire.
+    pub const ZERO: TopicId = TopicId([0; 16]);
+
+    /// Lower-case hexadecimal, 32 characters: the form used in paths.
+    pub fn hex(&self) -> String {
+        use fmt::Write;
+        self.0.iter().fold(String::with_capacity(32), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string");
+            text
+        })
+    }
+
+    /// Kafka's text form: 22 characters of URL-safe base64 without padding.
+    pub fn base64(&self) -> String {
+        const SYMBOLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut text = String::with_capacity(22);
+        for chunk in self.0.chunks(3) {
+            let word = chunk
+                .iter()
+                .enumerate()
+                .fold(0u32, |word, (i, byte)| word | u32::from(*byte) << (16 - 8 * i));
+            for i in 0..=chunk.len() {
+                text.push(char::from(SYMBOLS[(word >> (18 - 6 * i) & 63) as usize]));
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.base64())
+    }
+}
+
+/// A partition by identity: what storage and shards know it by. Names live in metadata only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PartitionId {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition's number inside the topic.
+    pub index: PartitionIndex,
+}
+
+/// Position of a record in its partition, from 0, dense. The only offset space a client sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// The offset `count` records later.
+    pub fn plus(self, count: i64) -> Offset {
+        Offset(self.0 + count)
+    }
+}
+
+/// Counts the leaders of a partition; part of every batch (Kafka: partition leader epoch). Never the Raft term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LeaderEpoch(pub i32);
+
+/// An idempotent producer's identity; -1 in a batch means "none".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProducerId(pub i64);
+
+impl ProducerId {
+    /// A batch of a producer without identity.
+    pub const NONE: ProducerId = ProducerId(-1);
+}
+
+/// Incarnation of a producer id; -1 means "none".
+pub type ProducerEpoch = i16;
