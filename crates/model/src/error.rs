@@ -183,6 +183,13 @@ impl ErrorCode {
     }
 }
 
+#[allow(clippy::derivable_impls)] // the macro cannot mark one variant
+impl Default for ErrorCode {
+    fn default() -> ErrorCode {
+        ErrorCode::None
+    }
+}
+
 impl std::fmt::Display for ErrorCode {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(self.name())

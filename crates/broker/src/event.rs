@@ -1,0 +1,113 @@
+//! What goes into a node and what comes out. A driver (`runtime`, `sim`) owes the node this:
+//! start every job it names, in order within a lane; report each completion exactly once; call `step` with
+//! `Event::Timer` when `next_deadline` has passed; hand over the effects of a step before the next one.
+
+use crate::request::{ClientInfo, ConnectionId, Request, Response, Token};
+use model::job::{Done, Job, JobError, JobId};
+use std::sync::Arc;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A client asks.
+    Request {
+        /// Fresh; the answer carries it.
+        token: Token,
+        /// Where the question came in.
+        connection: ConnectionId,
+        /// Who asks.
+        client: Arc<ClientInfo>,
+        /// What.
+        request: Request,
+    },
+    /// A connection is gone: its waiting questions need no answer any more.
+    ConnectionClosed(ConnectionId),
+    /// A storage job ended.
+    JobDone {
+        /// Which.
+        id: JobId,
+        /// How.
+        result: Result<Done, JobError>,
+    },
+    /// `next_deadline` has passed.
+    Timer,
+    /// How is the node? Answered at once with `Effect::Status`.
+    Observe(Token),
+    /// Finish what is under way, write a clean checkpoint, then stop.
+    Shutdown,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Answer a question. Exactly one for each token, except when its connection closed before.
+    Reply {
+        /// Whose.
+        token: Token,
+        /// The answer.
+        response: Response,
+    },
+    /// Carry out a storage job.
+    Start {
+        /// For the completion.
+        id: JobId,
+        /// The work.
+        job: Job,
+    },
+    /// Answer to `Observe`.
+    Status(Token, Box<Status>),
+    /// Something an operator should read.
+    Log(LogLevel, String),
+    /// End the process: cleanly (`None`) or because the node must not go on.
+    Stop(Option<String>),
+}
+
+/// Weight of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// A person must look.
+    Error,
+    /// Unexpected, yet the node goes on.
+    Warn,
+    /// A change of state.
+    Info,
+}
+
+/// A node at one moment, for metrics, health and the console.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Every shard has a leader here and its log is applied: requests are answered.
+    pub ready: bool,
+    /// Why it is not, or what an operator should know (disk full, damage), one sentence each.
+    pub conditions: Vec<String>,
+    /// Topics.
+    pub topics: u64,
+    /// Partitions.
+    pub partitions: u64,
+    /// Shards, the metadata group included.
+    pub shards: u64,
+    /// Consumer groups.
+    pub groups: u64,
+    /// Produce requests waiting for their commit.
+    pub delayed_produces: u64,
+    /// Fetch requests waiting for data.
+    pub delayed_fetches: u64,
+    /// Bytes of committed batches kept in memory.
+    pub tail_bytes: u64,
+    /// WAL bytes that a restart would read.
+    pub wal_held_bytes: u64,
+    /// Preallocated WAL bytes left.
+    pub wal_room_bytes: u64,
+    /// Group commits so far.
+    pub wal_appends_total: u64,
+    /// Checkpoints so far.
+    pub checkpoints_total: u64,
+    /// Batches appended so far.
+    pub batches_in_total: u64,
+    /// Bytes of batches appended so far.
+    pub bytes_in_total: u64,
+    /// Bytes of batches handed to readers so far.
+    pub bytes_out_total: u64,
+    /// Reads that needed a segment.
+    pub segment_reads_total: u64,
+}

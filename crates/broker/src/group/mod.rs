@@ -1,0 +1,1 @@
+//! The group coordinator of one shard (classic protocol).
