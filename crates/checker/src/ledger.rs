@@ -1,0 +1,212 @@
+//! What a history says, put in order once for all checkers: each produce with its outcome, each observation with what
+//! was known when it was asked for, and each partition's log as readers saw it. A fact that contradicts an older one
+//! never replaces it; the checkers compare.
+
+use crate::history::{Event, History, Op, Partition, Producer, RecordId, SeenRecord};
+use std::collections::{BTreeMap, HashMap};
+
+/// How a produce ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged, at this offset where the answer named one.
+    Acked(Option<i64>),
+    /// Refused for good.
+    Failed,
+    /// Nobody knows.
+    Indeterminate,
+}
+
+/// One produce.
+#[derive(Debug)]
+pub struct Produce<'a> {
+    pub op: Op,
+    pub producer: Producer,
+    pub idempotent: bool,
+    pub partition: Partition,
+    pub records: &'a [RecordId],
+    pub retried: bool,
+    pub outcome: Outcome,
+    /// Event number of the call.
+    pub invoked_at: usize,
+    /// Highest offset acknowledged to the same producer and partition before the call; -1 for none.
+    pub own_acked_before: i64,
+}
+
+/// One answered fetch, or a final read.
+#[derive(Debug)]
+pub struct Observation<'a> {
+    pub partition: Partition,
+    /// Event number of the answer.
+    pub at: usize,
+    /// Highest end of log told or acknowledged to anyone before the call.
+    pub watermark_floor: i64,
+    /// Highest log start told to anyone before the call.
+    pub log_start_floor: i64,
+    /// Highest offset that anyone had asked to trim to before the answer.
+    pub trim_ceiling: i64,
+    pub high_watermark: i64,
+    pub log_start: Option<i64>,
+    pub records: &'a [SeenRecord],
+    /// Restarts before the answer.
+    pub restarts: u32,
+}
+
+/// The final read of a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct FinalLog<'a> {
+    pub log_start: i64,
+    pub high_watermark: i64,
+    pub records: &'a [SeenRecord],
+}
+
+/// Where a record was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Index into `produces`.
+    pub produce: usize,
+    /// Its place within the produce.
+    pub place: usize,
+}
+
+/// The history in order.
+#[derive(Debug)]
+pub struct Ledger<'a> {
+    pub produces: Vec<Produce<'a>>,
+    pub sent: HashMap<RecordId, Sent>,
+    pub observations: Vec<Observation<'a>>,
+    pub finals: BTreeMap<Partition, FinalLog<'a>>,
+    /// Every place at which a record was seen, first sighting of each offset, in order of offsets.
+    pub seen: BTreeMap<(Partition, i64), Option<RecordId>>,
+}
+
+#[derive(Default)]
+struct PartitionFloors {
+    watermark: i64,
+    log_start: i64,
+    trim: i64,
+}
+
+impl<'a> Ledger<'a> {
+    pub fn new(history: &'a History) -> Ledger<'a> {
+        let mut ledger = Ledger {
+            produces: Vec::new(),
+            sent: HashMap::new(),
+            observations: Vec::new(),
+            finals: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        };
+        let mut floors: HashMap<Partition, PartitionFloors> = HashMap::new();
+        let mut by_op: HashMap<Op, usize> = HashMap::new();
+        let mut asked: HashMap<Op, (Partition, i64, i64)> = HashMap::new();
+        let mut own_acked: HashMap<(Producer, Partition), i64> = HashMap::new();
+        let mut restarts = 0;
+        for (at, event) in history.events().iter().enumerate() {
+            match event {
+                Event::ProduceInvoked { op, producer, idempotent, partition, records } => {
+                    let index = ledger.produces.len();
+                    by_op.insert(*op, index);
+                    for (place, record) in records.iter().enumerate() {
+                        let before = ledger.sent.insert(*record, Sent { produce: index, place });
+                        assert!(before.is_none(), "the workload used record id {record:?} twice");
+                    }
+                    ledger.produces.push(Produce {
+                        op: *op,
+                        producer: *producer,
+                        idempotent: *idempotent,
+                        partition: *partition,
+                        records,
+                        retried: false,
+                        outcome: Outcome::Indeterminate,
+                        invoked_at: at,
+                        own_acked_before: own_acked.get(&(*producer, *partition)).copied().unwrap_or(-1),
+                    });
+                }
+                Event::ProduceRetried { op } => ledger.produce(&by_op, *op).retried = true,
+                Event::ProduceAcked { op, base_offset } => {
+                    let produce = ledger.produce(&by_op, *op);
+                    produce.outcome = Outcome::Acked(*base_offset);
+                    if let Some(base) = base_offset {
+                        let end = base + produce.records.len() as i64;
+                        let (producer, partition) = (produce.producer, produce.partition);
+                        raise(&mut floors.entry(partition).or_default().watermark, end);
+                        raise(own_acked.entry((producer, partition)).or_insert(-1), end - 1);
+                    }
+                }
+                Event::ProduceFailed { op } => ledger.produce(&by_op, *op).outcome = Outcome::Failed,
+                Event::ProduceIndeterminate { op } => {
+                    ledger.produce(&by_op, *op).outcome = Outcome::Indeterminate;
+                }
+                Event::FetchInvoked { op, partition } => {
+                    let floor = floors.entry(*partition).or_default();
+                    asked.insert(*op, (*partition, floor.watermark, floor.log_start));
+                }
+                Event::Fetched { op, high_watermark, log_start, records } => {
+                    let (partition, watermark_floor, log_start_floor) =
+                        asked.remove(op).expect("the workload answers only what was asked");
+                    let floor = floors.entry(partition).or_default();
+                    let trim_ceiling = floor.trim;
+                    raise(&mut floor.watermark, *high_watermark);
+                    raise(&mut floor.log_start, log_start.unwrap_or(0));
+                    ledger.observations.push(Observation {
+                        partition,
+                        at,
+                        watermark_floor,
+                        log_start_floor,
+                        trim_ceiling,
+                        high_watermark: *high_watermark,
+                        log_start: *log_start,
+                        records,
+                        restarts,
+                    });
+                    ledger.see(partition, records);
+                }
+                Event::TrimInvoked { partition, before } => {
+                    raise(&mut floors.entry(*partition).or_default().trim, *before);
+                }
+                Event::FinalLog { partition, log_start, high_watermark, records } => {
+                    let floor = floors.entry(*partition).or_default();
+                    ledger.observations.push(Observation {
+                        partition: *partition,
+                        at,
+                        watermark_floor: floor.watermark,
+                        log_start_floor: floor.log_start,
+                        trim_ceiling: floor.trim,
+                        high_watermark: *high_watermark,
+                        log_start: Some(*log_start),
+                        records,
+                        restarts,
+                    });
+                    ledger.see(*partition, records);
+                    let last = FinalLog { log_start: *log_start, high_watermark: *high_watermark, records };
+                    ledger.finals.insert(*partition, last);
+                }
+                Event::Restarted => restarts += 1,
+                Event::CommitInvoked { .. }
+                | Event::CommitAcked { .. }
+                | Event::CommitFailed { .. }
+                | Event::OffsetFetchInvoked { .. }
+                | Event::OffsetFetched { .. } => {}
+            }
+        }
+        ledger
+    }
+
+    /// The produce that sent `record`, and the record's place in it.
+    pub fn sender(&self, record: RecordId) -> Option<(&Produce<'a>, usize)> {
+        self.sent.get(&record).map(|sent| (&self.produces[sent.produce], sent.place))
+    }
+
+    fn produce(&mut self, by_op: &HashMap<Op, usize>, op: Op) -> &mut Produce<'a> {
+        &mut self.produces[*by_op.get(&op).expect("the workload answers only what was asked")]
+    }
+
+    fn see(&mut self, partition: Partition, records: &[SeenRecord]) {
+        for seen in records {
+            self.seen.entry((partition, seen.offset)).or_insert(seen.record);
+        }
+    }
+}
+
+fn raise(value: &mut i64, to: i64) {
+    *value = (*value).max(to);
+}
