@@ -1,0 +1,62 @@
+"""Kills the server with SIGKILL while a producer has rows outstanding, and starts it again, until told to end.
+
+A kill counts only when (a) the server had acknowledged something since its last start, so it was really serving, and
+(b) rows were outstanding just before the kill and still are once the process is gone.
+"""
+import random
+import threading
+import time
+
+from . import state as st
+
+EARLY_EVERY = 5  # every so many kills the next start is killed too, before it can have finished
+NO_ACK_S = 90
+
+
+class Killer(threading.Thread):
+    def __init__(self, server, state, every_s, enough):
+        super().__init__(daemon=True)
+        self.server, self.state, self.every_s, self.enough = server, state, every_s, enough
+        self.counted = self.idle = self.early = 0
+        self.start_ms = []  # from the start of the process to its open port
+        self.failure = None
+        self.ending = threading.Event()
+        self.random = random.Random(1)
+
+    def run(self):
+        try:
+            while not self.ending.is_set():
+                self.one()
+        except BaseException as e:  # reported by the job, which waits on this thread
+            self.failure = f"killer: {e}"
+
+    def end(self):
+        """Lets the kill in progress finish; afterwards the server runs."""
+        self.ending.set()
+        self.join()
+
+    def one(self):
+        acked, begin = self.state[st.ACKED], time.monotonic()
+        while self.state[st.ACKED] == acked or time.monotonic() - begin < self.every_s:
+            if self.ending.wait(0.002):
+                return
+            if time.monotonic() - begin > NO_ACK_S:
+                raise TimeoutError(f"no row acknowledged for {NO_ACK_S} s although the server was started again")
+        while self.state.outstanding() == 0:
+            if self.ending.wait(0.0005):
+                return
+        self.server.kill()
+        if self.state.outstanding() > 0:
+            self.counted += 1
+        else:
+            self.idle += 1
+        if (self.counted + self.idle) % EARLY_EVERY == 0:
+            self.server.spawn()
+            time.sleep(self.random.uniform(0.0, 0.3))
+            self.server.kill()
+            self.early += 1
+        t = time.monotonic()
+        self.server.restart()
+        self.start_ms.append(round((time.monotonic() - t) * 1000))
+        if self.counted >= self.enough:
+            self.state[st.STOP] = 1
