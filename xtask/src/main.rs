@@ -1,2 +1,24 @@
 //! Chores of the repository: `cargo xtask test`, `cargo xtask generate`, `cargo xtask tidy`.
-fn main() {}
+
+mod generate;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (word, rest) = match args.split_first() {
+        Some((word, rest)) => (word.as_str(), rest),
+        None => ("", &[][..]),
+    };
+    let outcome = match word {
+        "generate" => generate::run(rest),
+        _ => Err(format!("unknown word {word:?}; known: generate")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
