@@ -1,1 +1,7 @@
-//! The simulated drivers: virtual clock, disk, faults and workloads, all from one seed.
+//! Simulated worlds: clock, network, disk, faults and workloads, all from a seed, around the same broker, consensus
+//! and storage code that the real drivers run. One seed replays byte for byte.
+
+pub mod counters;
+pub mod dice;
+pub mod disk;
+pub mod trace;
