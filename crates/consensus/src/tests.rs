@@ -1,0 +1,428 @@
+//! Tests of the room: a node of one, three in memory, hostile messages. Crashes and faults are the simulator's (`sim`).
+
+use crate::*;
+use bytes::Bytes;
+use model::{Entry, EntryKind, HardState, LogIndex, Payload, ShardId, Term};
+use std::collections::VecDeque;
+
+const SHARD: ShardId = ShardId(3);
+
+fn alone() -> Group {
+    Group::new(Config::new(SHARD, 1, vec![1]), Restored::default()).unwrap()
+}
+
+fn command(text: &'static str) -> (Bytes, Payload) {
+    (Bytes::from_static(b"d"), Payload::from(Bytes::from_static(text.as_bytes())))
+}
+
+fn propose(group: &mut Group, text: &'static str) -> Position {
+    let (descriptor, payload) = command(text);
+    group.propose(descriptor, payload).unwrap()
+}
+
+/// Runs a node of one until nothing is left to do; every byte becomes durable at once.
+fn settle(group: &mut Group, disk: &mut Restored) -> Vec<Entry> {
+    let mut committed = Vec::new();
+    while let Some(ready) = group.ready() {
+        assert!(ready.send.is_empty());
+        persist(disk, &ready);
+        committed.extend(ready.committed);
+        group.on_persisted(ready.number);
+    }
+    committed
+}
+
+fn persist(disk: &mut Restored, ready: &Ready) {
+    if let Some(hard_state) = ready.hard_state {
+        disk.hard_state = hard_state;
+    }
+    for entry in &ready.persist {
+        disk.entries.truncate((entry.index.0 - 1 - disk.applied.0) as usize);
+        disk.entries.push(entry.clone());
+    }
+}
+
+fn text(entry: &Entry) -> String {
+    String::from_utf8(entry.payload.join().to_vec()).unwrap()
+}
+
+#[test]
+fn one_voter_leads_at_once_and_commits_only_what_is_durable() {
+    let mut group = alone();
+    let first = group.ready().unwrap();
+    assert_eq!(first.role.unwrap().role, Role::Leader);
+    assert_eq!(first.hard_state.unwrap(), HardState { term: Term(1), vote: 1, commit: LogIndex(0) });
+    assert_eq!(first.persist.len(), 1);
+    assert!(group.ready().is_none());
+    assert!(!group.is_settled_leader());
+    group.on_persisted(first.number);
+    assert_eq!(group.ready().unwrap().committed.len(), 1);
+    assert!(group.is_settled_leader());
+
+    let position = propose(&mut group, "a");
+    assert_eq!(position, Position { term: Term(1), index: LogIndex(2) });
+    let round = group.ready().unwrap();
+    assert_eq!(round.persist.iter().map(text).collect::<Vec<_>>(), ["a"]);
+    assert!(round.hard_state.is_none());
+    assert!(round.committed.is_empty());
+    assert!(group.ready().is_none());
+    group.on_persisted(round.number);
+    let round = group.ready().unwrap();
+    assert!(!round.needs_persist());
+    assert_eq!(round.committed.iter().map(text).collect::<Vec<_>>(), ["a"]);
+    assert!(group.ready().is_none());
+    assert_eq!(group.log_bytes(), 0);
+    assert!(!group.needs_ticks());
+}
+
+#[test]
+fn several_rounds_persist_at_a_time() {
+    let mut group = alone();
+    settle(&mut group, &mut Restored::default());
+    let mut numbers = Vec::new();
+    for name in ["a", "b", "c"] {
+        propose(&mut group, name);
+        let round = group.ready().unwrap();
+        assert!(round.committed.is_empty());
+        numbers.push(round.number);
+    }
+    group.on_persisted(numbers[1]);
+    let round = group.ready().unwrap();
+    assert_eq!(round.committed.iter().map(text).collect::<Vec<_>>(), ["a", "b"]);
+    group.on_persisted(numbers[2]);
+    assert_eq!(group.ready().unwrap().committed.iter().map(text).collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn a_restart_gives_out_everything_behind_the_checkpoint_again() {
+    let mut disk = Restored::default();
+    let mut group = alone();
+    settle(&mut group, &mut disk);
+    for name in ["a", "b", "c"] {
+        propose(&mut group, name);
+    }
+    settle(&mut group, &mut disk);
+    assert_eq!(disk.entries.len(), 4);
+
+    disk.entries.drain(..2);
+    (disk.applied, disk.applied_term, disk.voters) = (LogIndex(2), Term(1), vec![1]);
+    let mut group = Group::new(Config::new(SHARD, 1, vec![1]), disk.clone()).unwrap();
+    let again = settle(&mut group, &mut disk);
+    assert_eq!(again.iter().map(text).collect::<Vec<_>>(), ["b", "c", ""]);
+    assert_eq!(group.term(), Term(2));
+    assert_eq!(disk.hard_state.term, Term(2));
+}
+
+#[test]
+fn a_disk_that_lost_what_it_promised_is_refused() {
+    let entry = |term, index| {
+        let (descriptor, payload) = command("x");
+        Entry {
+            shard: SHARD,
+            term: Term(term),
+            index: LogIndex(index),
+            kind: EntryKind::Normal,
+            descriptor,
+            payload,
+        }
+    };
+    let hard_state = HardState { term: Term(3), vote: 1, commit: LogIndex(1) };
+    let restored = |entries| Restored { hard_state, entries, ..Restored::default() };
+    let start = |restored| Group::new(Config::new(SHARD, 1, vec![1, 2, 3]), restored).map(|_| ());
+    assert_eq!(start(restored(vec![entry(1, 1), entry(3, 2)])), Ok(()));
+    assert!(matches!(start(restored(vec![entry(1, 1), entry(3, 3)])), Err(RestoreError::Hole { .. })));
+    assert!(matches!(start(restored(vec![entry(2, 1), entry(1, 2)])), Err(RestoreError::Term { .. })));
+    assert!(matches!(start(restored(vec![entry(4, 1)])), Err(RestoreError::Term { .. })));
+    assert!(matches!(start(restored(vec![])), Err(RestoreError::Short { .. })));
+    let twice = Config::new(SHARD, 1, vec![1, 1]);
+    assert!(matches!(Group::new(twice, Restored::default()), Err(RestoreError::Config { .. })));
+}
+
+/// Three replicas whose messages travel as bytes, in order, at once; disks that are durable at once.
+struct Trio {
+    groups: Vec<Group>,
+    applied: Vec<Vec<String>>,
+    cut: Vec<u64>,
+    behind: Vec<(u64, u64)>,
+}
+
+impl Trio {
+    fn new() -> Trio {
+        let group = |node| {
+            let config = Config { seed: 7, append_bytes_max: 200, ..Config::new(SHARD, node, vec![1, 2, 3]) };
+            Group::new(config, Restored::default()).unwrap()
+        };
+        Trio {
+            groups: (1..=3).map(group).collect(),
+            applied: vec![Vec::new(); 3],
+            cut: Vec::new(),
+            behind: Vec::new(),
+        }
+    }
+
+    fn at(&mut self, node: u64) -> &mut Group {
+        &mut self.groups[node as usize - 1]
+    }
+
+    fn run(&mut self) {
+        let mut wire: VecDeque<Bytes> = VecDeque::new();
+        loop {
+            for node in 1..=3u64 {
+                while let Some(ready) = self.at(node).ready() {
+                    self.at(node).on_persisted(ready.number);
+                    let applied = &mut self.applied[node as usize - 1];
+                    if let Some(snapshot) = &ready.install {
+                        *applied =
+                            String::from_utf8_lossy(&snapshot.state).split(',').map(str::to_owned).collect();
+                    }
+                    applied.extend(ready.committed.iter().map(text).filter(|text| !text.is_empty()));
+                    wire.extend(ready.send.iter().map(|message| encode(message).concat().into()));
+                    self.behind.extend(ready.behind.iter().map(|peer| (node, *peer)));
+                }
+            }
+            let Some(frame) = wire.pop_front() else { return };
+            let message = decode(frame).unwrap();
+            if !self.cut.contains(&message.from) && !self.cut.contains(&message.to) {
+                self.at(message.to).step(message).unwrap();
+            }
+        }
+    }
+
+    fn tick(&mut self, times: usize) {
+        for _ in 0..times {
+            self.groups.iter_mut().for_each(Group::tick);
+            self.run();
+        }
+    }
+}
+
+#[test]
+fn three_elect_replicate_and_fail_over_through_the_vote_filter() {
+    let mut trio = Trio::new();
+    trio.at(1).campaign();
+    trio.run();
+    assert!(trio.at(1).is_settled_leader());
+    for name in ["a", "b", "c"] {
+        propose(trio.at(1), name);
+    }
+    trio.run();
+    assert_eq!(trio.applied, vec![vec!["a", "b", "c"]; 3]);
+
+    // The leader's node is gone; without evidence of its own, 3 does not answer.
+    trio.cut = vec![1];
+    trio.at(2).open_vote_filter(1);
+    trio.at(2).campaign();
+    trio.run();
+    assert!(!trio.at(2).is_leader());
+    trio.at(3).open_vote_filter(1);
+    trio.at(2).campaign();
+    trio.run();
+    assert!(trio.at(2).is_settled_leader());
+
+    // What the old leader still takes is never committed, and is replaced when it comes back.
+    propose(trio.at(1), "lost");
+    propose(trio.at(2), "d");
+    trio.run();
+    trio.cut.clear();
+    trio.tick(10);
+    assert_eq!(trio.applied, vec![vec!["a", "b", "c", "d"]; 3]);
+    assert_eq!(trio.at(1).role(), Role::Follower);
+    assert_eq!(trio.at(1).leader(), Some(2));
+    let (descriptor, payload) = command("x");
+    assert_eq!(trio.at(1).propose(descriptor, payload), Err(ProposeError::NotLeader { leader: Some(2) }));
+}
+
+#[test]
+fn leadership_is_handed_over() {
+    let mut trio = Trio::new();
+    trio.at(1).campaign();
+    trio.run();
+    trio.at(1).transfer_leader(3);
+    trio.run();
+    assert!(trio.at(3).is_settled_leader());
+    assert_eq!(trio.at(1).leader(), Some(3));
+}
+
+#[test]
+fn elections_start_by_themselves_and_reads_need_a_quorum() {
+    let mut trio = Trio::new();
+    trio.tick(45);
+    let leader = trio.groups.iter().position(Group::is_leader).unwrap() as u64 + 1;
+    trio.at(leader).read_index(99).unwrap();
+    let mut round = trio.at(leader).ready().unwrap();
+    assert!(round.reads.is_empty());
+    for message in std::mem::take(&mut round.send) {
+        trio.at(message.to).step(message).unwrap();
+    }
+    let follower = leader % 3 + 1;
+    while let Some(round) = trio.at(follower).ready() {
+        trio.at(follower).on_persisted(round.number);
+        for message in round.send {
+            trio.at(leader).step(message).unwrap();
+        }
+    }
+    let index = trio.at(leader).committed();
+    assert_eq!(trio.at(leader).ready().unwrap().reads, [Read { id: 99, index }]);
+}
+
+#[test]
+fn a_follower_behind_the_log_starts_from_a_state() {
+    let mut trio = Trio::new();
+    trio.at(1).campaign();
+    trio.run();
+    trio.cut = vec![3];
+    for name in ["a", "b", "c"] {
+        propose(trio.at(1), name);
+        trio.run();
+    }
+    let applied = trio.at(1).applied();
+    trio.at(1).compact(applied);
+    trio.cut.clear();
+    trio.at(1).unreachable(3);
+    trio.tick(5);
+    assert!(trio.behind.contains(&(1, 3)));
+    let snapshot = Snapshot {
+        index: applied,
+        term: Term(1),
+        voters: vec![1, 2, 3],
+        state: Bytes::from_static(b"a,b,c"),
+    };
+    trio.at(1).send_snapshot(3, &snapshot);
+    trio.run();
+    propose(trio.at(1), "d");
+    trio.tick(5);
+    assert_eq!(trio.applied, vec![vec!["a", "b", "c", "d"]; 3]);
+}
+
+#[test]
+fn a_voter_is_added_and_removed() {
+    let mut group = alone();
+    let mut disk = Restored::default();
+    settle(&mut group, &mut disk);
+    group.propose_change(Change::AddVoter(2)).unwrap();
+    assert_eq!(group.propose_change(Change::AddVoter(3)), Err(ProposeError::ChangePending));
+    let round = group.ready().unwrap();
+    group.on_persisted(round.number);
+    assert_eq!(group.ready().unwrap().committed[0].kind, EntryKind::ConfChange);
+    assert_eq!(group.voters(), [1, 2]);
+    assert!(group.needs_ticks());
+}
+
+#[test]
+fn the_log_that_a_leader_knows_and_the_disk_lost_stops_the_replica() {
+    let mut group = Group::new(Config::new(SHARD, 2, vec![1, 2, 3]), Restored::default()).unwrap();
+    let body = Body::Heartbeat { commit: LogIndex(5), read: None };
+    let heartbeat = Message { shard: SHARD, from: 1, to: 2, term: Term(1), body };
+    let halt = Halt::LogLost { last: LogIndex(0), acknowledged: LogIndex(5) };
+    assert_eq!(group.step(heartbeat.clone()), Err(StepError::Halted(halt)));
+    assert_eq!(group.step(heartbeat), Err(StepError::Halted(halt)));
+    assert_eq!(group.halted(), Some(halt));
+    group.campaign();
+    assert!(group.ready().is_none());
+}
+
+#[test]
+fn messages_that_would_break_raft_are_refused() {
+    let mut leader = Trio::new();
+    leader.at(1).campaign();
+    leader.run();
+    let term = leader.at(1).term();
+    let message = |term, body| Message { shard: SHARD, from: 2, to: 1, term, body };
+    let (previous, commit) = (LogIndex(1), LogIndex(1));
+    let entry = |index| Entry {
+        shard: SHARD,
+        term,
+        index: LogIndex(index),
+        kind: EntryKind::Normal,
+        descriptor: Bytes::from_static(b"d"),
+        payload: Payload::default(),
+    };
+    let append = |entries| Body::Append { previous, previous_term: term, commit, entries };
+    let ack = |index, reject| Body::AppendResponse { index: LogIndex(index), commit, reject };
+    let hint = Reject { hint: LogIndex(u64::MAX), hint_term: Term(1) };
+    let bad = [
+        message(Term(0), Body::TimeoutNow),
+        message(Term(u64::MAX), Body::TimeoutNow),
+        message(term, append(vec![entry(3)])),
+        message(term, append(vec![entry(2), entry(2)])),
+        message(term, append(vec![entry(2)])),
+        message(term, Body::Heartbeat { commit, read: None }),
+        message(term, ack(77, None)),
+        message(term, ack(1, Some(hint))),
+    ];
+    for message in bad {
+        let answer = leader.at(1).step(message.clone());
+        assert!(matches!(answer, Err(StepError::Malformed { .. })), "{message:?}: {answer:?}");
+    }
+    let mut misrouted = message(term, Body::TimeoutNow);
+    misrouted.to = 2;
+    assert_eq!(leader.at(1).step(misrouted), Err(StepError::Misrouted));
+    let mut group = alone();
+    assert_eq!(group.step(message(Term(9), Body::TimeoutNow)), Err(StepError::UnknownSender { from: 2 }));
+    propose(leader.at(1), "still alive");
+    leader.run();
+    assert_eq!(leader.applied, vec![vec!["still alive"]; 3]);
+}
+
+fn samples() -> Vec<Message> {
+    let message = |body| Message { shard: SHARD, from: 1, to: 2, term: Term(4), body };
+    let entry = |index: u64, kind, size: usize| Entry {
+        shard: SHARD,
+        term: Term(4),
+        index: LogIndex(index),
+        kind,
+        descriptor: Bytes::from(vec![1; 9]),
+        payload: Payload::from(Bytes::from(vec![index as u8; size])),
+    };
+    let (commit, read) = (LogIndex(2), Some(u64::MAX));
+    let entries = vec![entry(8, EntryKind::Normal, 1000), entry(9, EntryKind::ConfChange, 0)];
+    let reject = Some(Reject { hint: LogIndex(7), hint_term: Term(1) });
+    let (index, commit_term) = (LogIndex(5), Term(1));
+    let vote =
+        |pre, transfer| Body::Vote { pre, last: index, last_term: Term(3), commit, commit_term, transfer };
+    vec![
+        message(Body::Append { previous: LogIndex(7), previous_term: Term(3), commit, entries }),
+        message(Body::Append { previous: LogIndex(7), previous_term: Term(3), commit, entries: Vec::new() }),
+        message(Body::AppendResponse { index, commit, reject }),
+        message(Body::AppendResponse { index, commit, reject: None }),
+        message(vote(true, false)),
+        message(vote(false, true)),
+        message(Body::VoteResponse { pre: true, reject: true, commit, commit_term }),
+        message(Body::Heartbeat { commit, read }),
+        message(Body::HeartbeatResponse { commit, read: None }),
+        message(Body::TimeoutNow),
+        message(Body::Snapshot(Snapshot {
+            index,
+            term: Term(4),
+            voters: vec![1, 2, 3],
+            state: Bytes::from_static(b"s"),
+        })),
+    ]
+}
+
+#[test]
+fn frames_read_back_and_damage_is_found() {
+    let mut random = Random::new(1);
+    for message in samples() {
+        let frame = encode(&message).concat();
+        assert_eq!(decode(frame.clone().into()).as_ref(), Ok(&message));
+        for cut in 0..frame.len() {
+            assert!(decode(Bytes::copy_from_slice(&frame[..cut])).is_err());
+        }
+        for _ in 0..200 {
+            let mut bad = frame.clone();
+            let at = random.below(bad.len() as u64) as usize;
+            bad[at] ^= 1 << random.below(8);
+            assert!(decode(bad.into()).is_err());
+        }
+        // With a right checksum the fields themselves must hold.
+        for _ in 0..500 {
+            let mut bad = frame.clone();
+            let at = 8 + random.below(bad.len() as u64 - 8) as usize;
+            bad[at] = random.next_u64() as u8;
+            let crc = crc32c::crc32c(&bad[8..]);
+            bad[4..8].copy_from_slice(&crc.to_be_bytes());
+            let _ = decode(bad.into());
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Messages to and from raft's form, in memory only: raft's protobuf is never decoded from bytes of the network.
+//! Everything that raft would take for a broken invariant and panic on is refused here or in `Group::step`.
+
+use crate::log::{Log, snapshot_from_raft, snapshot_to_raft, to_raft};
+use crate::{Body, Change, Message, Reject};
+use model::{EntryKind, LogIndex, ShardId, Term};
+use raft::eraftpb::{Message as RaftMessage, MessageType};
+
+/// The context by which raft knows an election that the leader asked for.
+const TRANSFER: &[u8] = b"CampaignTransfer";
+
+/// Terms and indexes beyond this are refused, so that arithmetic on them cannot overflow.
+pub(crate) const POSITION_MAX: u64 = 1 << 60;
+
+/// What is wrong with the inside of a message, or `None`.
+pub(crate) fn fault(message: &Message) -> Option<&'static str> {
+    if message.term.0 == 0 || message.term.0 > POSITION_MAX {
+        return Some("term out of range");
+    }
+    let beyond = |index: LogIndex| index.0 > POSITION_MAX;
+    match &message.body {
+        Body::Append { previous, previous_term, commit, entries } => {
+            if beyond(*previous) || beyond(*commit) || *previous_term > message.term {
+                return Some("position out of range");
+            }
+            let (mut index, mut term) = (*previous, *previous_term);
+            for entry in entries {
+                if entry.shard != message.shard || entry.index != index.next() {
+                    return Some("entries are not consecutive");
+                }
+                if entry.term < term || entry.term > message.term || entry.term.0 == 0 {
+                    return Some("terms of the entries do not fit");
+                }
+                if entry.kind == EntryKind::ConfChange && Change::parse(&entry.descriptor).is_err() {
+                    return Some("unreadable change of voters");
+                }
+                (index, term) = (entry.index, entry.term);
+            }
+            None
+        }
+        Body::AppendResponse { index, commit, reject } => {
+            let hint = reject.map_or(LogIndex(0), |reject| reject.hint);
+            let out = beyond(*index) || beyond(*commit) || beyond(hint);
+            out.then_some("position out of range")
+        }
+        Body::Vote { last, last_term, commit, commit_term, .. } => {
+            let out =
+                beyond(*last) || beyond(*commit) || *last_term > message.term || *commit_term > message.term;
+            out.then_some("position out of range")
+        }
+        Body::VoteResponse { commit, .. }
+        | Body::Heartbeat { commit, .. }
+        | Body::HeartbeatResponse { commit, .. } => beyond(*commit).then_some("position out of range"),
+        Body::TimeoutNow => None,
+        Body::Snapshot(snapshot) => {
+            let mut voters = snapshot.voters.clone();
+            voters.sort_unstable();
+            voters.dedup();
+            if beyond(snapshot.index) || snapshot.term > message.term || snapshot.index.0 == 0 {
+                return Some("position out of range");
+            }
+            let named_well =
+                voters.len() == snapshot.voters.len() && !voters.contains(&0) && !voters.is_empty();
+            (!named_well).then_some("voters are not a set")
+        }
+    }
+}
+
+/// raft's form. Entries go without payload.
+pub(crate) fn to_raft_message(message: &Message) -> RaftMessage {
+    let (from, to, term) = (message.from, message.to, message.term.0);
+    let mut raft_message = RaftMessage { from, to, term, ..RaftMessage::default() };
+    let kind = match &message.body {
+        Body::Append { previous, previous_term, commit, entries } => {
+            raft_message.index = previous.0;
+            raft_message.log_term = previous_term.0;
+            raft_message.commit = commit.0;
+            raft_message.set_entries(entries.iter().map(to_raft).collect::<Vec<_>>().into());
+            MessageType::MsgAppend
+        }
+        Body::AppendResponse { index, commit, reject } => {
+            raft_message.index = index.0;
+            raft_message.commit = commit.0;
+            if let Some(reject) = reject {
+                raft_message.reject = true;
+                raft_message.reject_hint = reject.hint.0;
+                raft_message.log_term = reject.hint_term.0;
+            }
+            MessageType::MsgAppendResponse
+        }
+        Body::Vote { pre, last, last_term, commit, commit_term, transfer } => {
+            raft_message.index = last.0;
+            raft_message.log_term = last_term.0;
+            raft_message.commit = commit.0;
+            raft_message.commit_term = commit_term.0;
+            if *transfer {
+                raft_message.context = TRANSFER.into();
+            }
+            if *pre { MessageType::MsgRequestPreVote } else { MessageType::MsgRequestVote }
+        }
+        Body::VoteResponse { pre, reject, commit, commit_term } => {
+            raft_message.reject = *reject;
+            raft_message.commit = commit.0;
+            raft_message.commit_term = commit_term.0;
+            if *pre { MessageType::MsgRequestPreVoteResponse } else { MessageType::MsgRequestVoteResponse }
+        }
+        Body::Heartbeat { commit, read } => {
+            raft_message.commit = commit.0;
+            raft_message.context = read.map_or_else(Vec::new, |read| read.to_be_bytes().to_vec()).into();
+            MessageType::MsgHeartbeat
+        }
+        Body::HeartbeatResponse { commit, read } => {
+            raft_message.commit = commit.0;
+            raft_message.context = read.map_or_else(Vec::new, |read| read.to_be_bytes().to_vec()).into();
+            MessageType::MsgHeartbeatResponse
+        }
+        Body::TimeoutNow => MessageType::MsgTimeoutNow,
+        Body::Snapshot(snapshot) => {
+            raft_message.set_snapshot(snapshot_to_raft(snapshot));
+            MessageType::MsgSnapshot
+        }
+    };
+    raft_message.set_msg_type(kind);
+    raft_message
+}
+
+/// Own form of what raft wants sent, with payload from the log; an append that is too large becomes several. Nothing when
+/// the entries are no longer in the log (it was sent for a term that is over: the network may lose it as well).
+pub(crate) fn from_raft_message(
+    shard: ShardId,
+    log: &Log,
+    message: RaftMessage,
+    bytes_max: u64,
+    out: &mut Vec<Message>,
+) {
+    let (from, to, term) = (message.from, message.to, Term(message.term));
+    let read = || message.context.as_ref().try_into().ok().map(u64::from_be_bytes);
+    let pre = matches!(
+        message.get_msg_type(),
+        MessageType::MsgRequestPreVote | MessageType::MsgRequestPreVoteResponse
+    );
+    let commit = LogIndex(message.commit);
+    let body = match message.get_msg_type() {
+        MessageType::MsgAppend => {
+            append_from_raft(shard, log, &message, bytes_max, out);
+            return;
+        }
+        MessageType::MsgAppendResponse => {
+            let (hint, hint_term) = (LogIndex(message.reject_hint), Term(message.log_term));
+            let reject = message.reject.then_some(Reject { hint, hint_term });
+            Body::AppendResponse { index: LogIndex(message.index), commit, reject }
+        }
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => Body::Vote {
+            pre,
+            last: LogIndex(message.index),
+            last_term: Term(message.log_term),
+            commit,
+            commit_term: Term(message.commit_term),
+            transfer: message.context == TRANSFER,
+        },
+        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => {
+            Body::VoteResponse { pre, reject: message.reject, commit, commit_term: Term(message.commit_term) }
+        }
+        MessageType::MsgHeartbeat => Body::Heartbeat { commit, read: read() },
+        MessageType::MsgHeartbeatResponse => Body::HeartbeatResponse { commit, read: read() },
+        MessageType::MsgTimeoutNow => Body::TimeoutNow,
+        MessageType::MsgSnapshot => Body::Snapshot(snapshot_from_raft(message.get_snapshot())),
+        other => unreachable!("raft sends no {other:?}: proposals and reads are taken by leaders only"),
+    };
+    out.push(Message { shard, from, to, term, body });
+}
+
+fn append_from_raft(
+    shard: ShardId,
+    log: &Log,
+    message: &RaftMessage,
+    bytes_max: u64,
+    out: &mut Vec<Message>,
+) {
+    let commit = LogIndex(message.commit);
+    let (mut previous, mut previous_term) = (LogIndex(message.index), Term(message.log_term));
+    let (mut entries, mut bytes) = (Vec::with_capacity(message.entries.len()), 0u64);
+    let push = |previous, previous_term, entries| {
+        let body = Body::Append { previous, previous_term, commit, entries };
+        Message { shard, from: message.from, to: message.to, term: Term(message.term), body }
+    };
+    for raft_entry in message.entries.iter() {
+        let Some(entry) = log.entry(raft_entry) else { return };
+        let size = (entry.payload.size() + entry.descriptor.len()) as u64;
+        if bytes + size > bytes_max && !entries.is_empty() {
+            let full: Vec<model::Entry> = std::mem::take(&mut entries);
+            let last = full.last().map(|entry: &model::Entry| (entry.index, entry.term)).expect("not empty");
+            out.push(push(previous, previous_term, full));
+            ((previous, previous_term), bytes) = (last, 0);
+        }
+        bytes += size;
+        entries.push(entry);
+    }
+    out.push(push(previous, previous_term, entries));
+}
