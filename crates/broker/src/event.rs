@@ -1,6 +1,7 @@
-//! What goes into a node and what comes out. A driver (`runtime`, `sim`) owes the node this:
-//! start every job it names, in order within a lane; report each completion exactly once; call `step` with
-//! `Event::Timer` when `next_deadline` has passed; hand over the effects of a step before the next one.
+//! What goes into a node and what comes out. A driver (`runtime`, `sim`) owes the node this: call `step` for every
+//! event at hand, then `settle` once (group commit: what came together goes to the disk together), then carry out the
+//! effects in order; start every job it names, in order within a lane; report each completion exactly once; come with
+//! `Event::Timer` when `next_deadline` has passed.
 
 use crate::request::{ClientInfo, ConnectionId, Request, Response, Token};
 use model::job::{Done, Job, JobError, JobId};
