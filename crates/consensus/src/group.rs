@@ -267,6 +267,10 @@ impl Group {
     /// what it acknowledged stops the replica for good.
     pub fn step(&mut self, mut message: Message) -> Result<(), StepError> {
         self.check_message(&message)?;
+        if self.installing() && matches!(message.body, Body::Append { .. }) {
+            // Lost, as the network may lose it: no entry is made durable before the state that it follows.
+            return Ok(());
+        }
         if self.config.has(Mutant::VoteForShorterLog)
             && let Body::Vote { last, last_term, .. } = &mut message.body
         {
@@ -357,11 +361,16 @@ impl Group {
         let mut round = self.node.ready();
         let mut ready = Ready { number: round.number(), ..Ready::default() };
         if !round.snapshot().is_empty() {
+            // Appends are not taken while a state is installed, so nothing follows it.
+            assert!(round.entries().is_empty());
             let snapshot = snapshot_from_raft(round.snapshot());
-            self.node.mut_store().install(snapshot.index.0, snapshot.term.0);
+            let applied = self.applied();
+            let log = self.node.mut_store();
+            ready.persist.push(log.cut_at(applied));
+            log.install(snapshot.index.0, snapshot.term.0);
             ready.install = Some(snapshot);
         }
-        ready.persist = self.node.mut_store().append(round.take_entries());
+        ready.persist.extend(self.node.mut_store().append(round.take_entries()));
         ready.hard_state = self.changed_vote();
         ready.reads = round.take_read_states().into_iter().map(read_from_raft).collect();
         ready.reads.append(&mut self.bad_reads);

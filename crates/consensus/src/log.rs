@@ -163,6 +163,17 @@ impl Log {
         }
     }
 
+    /// The entry that, written again, cuts off what the disk holds behind it. One that was compacted away comes without
+    /// its command: a durable checkpoint contains it, so that no recovery looks at it.
+    pub(crate) fn cut_at(&self, applied: LogIndex) -> Entry {
+        if applied.0 == self.base {
+            let cut = RaftEntry { term: self.base_term, index: self.base, ..RaftEntry::default() };
+            return from_raft(self.shard, &cut, Payload::default());
+        }
+        let slot = &self.slots[(applied.0 - self.base - 1) as usize];
+        from_raft(self.shard, &slot.entry, slot.payload.clone())
+    }
+
     /// Starts anew behind an installed state.
     pub(crate) fn install(&mut self, index: u64, term: u64) {
         self.slots.clear();

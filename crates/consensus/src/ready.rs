@@ -5,8 +5,9 @@ use bytes::Bytes;
 use model::{Entry, HardState, LogIndex, Term};
 
 /// One round of work. Duties of the driver, in this order:
-/// 1. `install`, if set, replaces the state machine; it, `persist` and `hard_state` go into one group commit, in the order
-///    of the numbers. Readies may be persisting at the same time; `Group::on_persisted` is called in their order.
+/// 1. `persist` and `hard_state` go into a group commit, in the order of the numbers. Readies may be persisting at the same
+///    time; `Group::on_persisted` is called in their order. With `install` set, `persist` holds one entry that cuts off
+///    the tail which does not follow the new state: first that commit, then a checkpoint with the new state, then the call.
 /// 2. `send` may leave at once: what promises persistence is held back by the group and comes out of a later `Ready`.
 /// 3. `committed` is applied now: it is durable here and at a quorum.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub struct Ready {
     pub persist: Vec<Entry>,
     /// Term and vote to make durable; set only when one of them changed.
     pub hard_state: Option<HardState>,
-    /// A state to start from, to be made durable with this `Ready`.
+    /// A state to start from: replaces the state machine, and is made durable behind `persist`.
     pub install: Option<Snapshot>,
     /// Messages that may leave now.
     pub send: Vec<Message>,
