@@ -1,4 +1,6 @@
 //! Kafka's wire protocol: frames, messages, record batches and one file per API. Pure: bytes in, bytes out.
 
+pub mod frame;
 pub mod message;
+pub mod records;
 pub mod wire;

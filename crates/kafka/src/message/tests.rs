@@ -111,3 +111,88 @@ fn bytes_equal_those_of_two_other_implementations() {
     assert!(compared.kafka_protocol > 8_000, "{compared:?}");
     assert!(compared.kafka_wire > 8_000, "{compared:?}");
 }
+
+/// Malformed bytes: whatever the answer, no panic; and what is accepted can be written again.
+fn survive<M: Message>(bytes: &Bytes, version: i16) {
+    if let Ok(message) = decoded::<M>(bytes, version) {
+        let again = encoded(&message, version);
+        let twice = encoded(&decoded::<M>(&again, version).expect("our own bytes"), version);
+        assert_eq!(again, twice, "{} v{version}", M::NAME);
+    }
+}
+
+fn malformed<M: Message>(arbitrary: fn(&mut Values, i16) -> M) {
+    for version in M::VERSION_MIN..=M::VERSION_MAX {
+        let mut values = Values::new(0x5eed + version as u64);
+        for _ in 0..3 {
+            let bytes = encoded(&arbitrary(&mut values, version), version);
+            for cut in (0..bytes.len()).take(600) {
+                let mut buf = Decoder::new(bytes.slice(..cut));
+                assert!(M::decode(&mut buf, version).is_err(), "{} v{version} cut at {cut}", M::NAME);
+            }
+            for _ in 0..40 {
+                let mut damaged = bytes.to_vec();
+                for _ in 0..=values.below(3) {
+                    let at = values.below(damaged.len().max(1));
+                    if let Some(byte) = damaged.get_mut(at) {
+                        *byte ^= 1 << values.below(8);
+                    }
+                }
+                survive::<M>(&damaged.into(), version);
+            }
+        }
+    }
+}
+
+#[test]
+fn truncated_and_damaged_bytes_never_panic() {
+    macro_rules! all {
+        ($(($module:ident, $name:ident),)*) => { $(malformed::<$module::$name>($module::$name::arbitrary);)* };
+    }
+    for_each_message!(all);
+}
+
+#[test]
+fn a_small_request_cannot_claim_large_lists() {
+    // Topics: 2^31 - 1 claimed in a body of 13 bytes.
+    let bytes = Bytes::from_static(&[0xff, 0xff, 0, 1, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0]);
+    let error = decoded::<produce::ProduceRequest>(&bytes, 3);
+    assert_eq!(error, Err(DecodeError::ListTooLong { count: 0x7fff_ffff, remaining: 1 }));
+}
+
+#[test]
+fn a_set_field_that_a_version_lacks_is_an_error() {
+    let request = offset_fetch::OffsetFetchRequest { require_stable: true, ..Default::default() };
+    let error = request.encode(&mut Encoder::new(), 6);
+    assert_eq!(error, Err(EncodeError::FieldNotInVersion { field: "RequireStable", version: 6 }));
+    let request = metadata::MetadataRequest { topics: None, ..Default::default() };
+    assert_eq!(
+        request.encode(&mut Encoder::new(), 0),
+        Err(EncodeError::NullField { field: "Topics", version: 0 })
+    );
+    let request = fetch::FetchRequest { rack_id: "r1".into(), ..Default::default() };
+    assert_eq!(request.encode(&mut Encoder::new(), 4), Ok(()), "the rack is ignorable");
+}
+
+#[test]
+fn keys_versions_and_header_versions() {
+    for key in ApiKey::ALL {
+        assert_eq!(ApiKey::from_code(key.code()), Some(*key));
+    }
+    assert_eq!(ApiKey::from_code(4), None);
+    assert_eq!(ApiKey::Produce.valid_versions(), 3..=13);
+    assert_eq!(ApiKey::Fetch.valid_versions(), 4..=18);
+    assert!(!ApiKey::Produce.is_flexible(8) && ApiKey::Produce.is_flexible(9));
+    assert_eq!(
+        (ApiKey::Metadata.request_header_version(8), ApiKey::Metadata.request_header_version(9)),
+        (1, 2)
+    );
+    assert_eq!(
+        (ApiKey::Metadata.response_header_version(8), ApiKey::Metadata.response_header_version(9)),
+        (0, 1)
+    );
+    assert_eq!(ApiKey::ApiVersions.response_header_version(4), 0);
+    assert_eq!(ApiKey::ApiVersions.request_header_version(4), 2);
+    assert!(!ApiKey::SaslHandshake.is_flexible(1));
+    assert!(ApiKey::InitProducerId.latest_version_unstable());
+}

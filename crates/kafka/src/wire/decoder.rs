@@ -12,6 +12,9 @@ pub const ELEMENT_MEMORY_MAX: usize = 64 << 20;
 /// Tagged fields in one struct. Kafka's own schemas use tags below 10; strangers' tags are skipped one by one.
 pub const TAGGED_FIELDS_MAX: u32 = 1024;
 
+/// Bytes of one text: what the older encodings can express, and Kafka's limit in all of them.
+pub(super) const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Elements reserved before the first one is decoded; a longer list grows as its elements turn out to be real.
 const RESERVED_ELEMENTS_MAX: usize = 1024;
 
@@ -144,6 +147,9 @@ impl Decoder {
         let Some(length) = length else { return Ok(None) };
         if length == 0 {
             return Ok(Some(Str::default()));
+        }
+        if length > STRING_BYTES_MAX {
+            return Err(DecodeError::TextTooLong(length));
         }
         Str::from_utf8(self.take(length)?).map(Some)
     }

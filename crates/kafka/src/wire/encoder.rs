@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::decoder::STRING_BYTES_MAX;
 use super::{EncodeError, Records, Str, Uuid};
 
 /// Byte values of this size and more are kept by reference, bytes. Below it a copy costs less than one more segment.
@@ -196,7 +197,7 @@ impl Encoder {
     /// A text or null.
     pub fn nullable_string(&mut self, value: Option<&Str>, flexible: bool) -> Result<(), EncodeError> {
         let length = value.map(|value| value.len());
-        if let Some(length) = length.filter(|length| *length > i16::MAX as usize) {
+        if let Some(length) = length.filter(|length| *length > STRING_BYTES_MAX) {
             return Err(EncodeError::TooLong(length));
         }
         if flexible {

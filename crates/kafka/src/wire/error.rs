@@ -29,7 +29,7 @@ pub enum DecodeError {
         remaining: usize,
     },
     /// The message's lists would take more memory than allowed.
-    #[error("the message's lists would take more than {ELEMENT_MEMORY_MAX} bytes of memory", ELEMENT_MEMORY_MAX = super::ELEMENT_MEMORY_MAX)]
+    #[error("the message's lists would take more than {} bytes of memory", super::ELEMENT_MEMORY_MAX)]
     TooManyElements,
     /// A variable-length number longer than its type.
     #[error("a variable-length number is too long")]
@@ -37,6 +37,9 @@ pub enum DecodeError {
     /// A text that is not UTF-8.
     #[error("a text is not UTF-8")]
     NotUtf8,
+    /// A text longer than any encoding allows.
+    #[error("a text of {0} bytes is too long")]
+    TextTooLong(usize),
     /// More tagged fields than allowed in one struct.
     #[error("{0} tagged fields in one struct")]
     TooManyTaggedFields(u32),

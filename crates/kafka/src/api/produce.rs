@@ -1,0 +1,165 @@
+//! Produce (key 0): batches on their way to `broker/partition/append`. Each partition's batch is validated here, on the
+//! connection's task; a bad one is refused by itself and the others go on. Payload bytes stay slices of the request.
+
+use broker::Request;
+use broker::request::{
+    Produce, ProducePartition, ProduceResponse as Answer, ProduceTopic, ProducedBatch, ProducedPartition,
+    Refusal,
+};
+use bytes::Bytes;
+use model::ErrorCode;
+use model::batch::ATTRIBUTE_TRANSACTIONAL;
+
+use crate::message::ApiKey;
+use crate::message::produce::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
+};
+use crate::records;
+use crate::session::SessionError;
+use crate::wire::Str;
+
+use super::topic_ref::{answered, asked, code_and_message, wait};
+use super::{Asked, Context};
+
+/// First version that names topics by id.
+const BY_ID_FROM: i16 = 13;
+/// First version that names the new leader (KIP-951).
+const LEADER_FROM: i16 = 10;
+
+/// Whether the client wants an answer (`acks` is not 0).
+pub(crate) type Kept = bool;
+
+/// Validates the batches and asks the core.
+pub(crate) fn request(
+    message: ProduceRequest,
+    version: i16,
+    context: &mut Context<'_>,
+) -> Result<Asked<ProduceResponse, Kept>, SessionError> {
+    let entries = message.topic_data.iter().map(|topic| 1 + topic.partition_data.len()).sum();
+    context.admit(ApiKey::Produce, entries)?;
+    let refusal = if !matches!(message.acks, -1..=1) {
+        Some(Refusal::new(ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)"))
+    } else if names_a_partition_twice(&message.topic_data, version >= BY_ID_FROM) {
+        Some(Refusal::new(ErrorCode::InvalidRequest, "the request names a partition twice"))
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        return if message.acks == 0 {
+            Err(SessionError::SilentProduce { code: refusal.code })
+        } else {
+            Ok(Asked::Answer(refuse_all(&message, &refusal)))
+        };
+    }
+    let topics = message.topic_data.into_iter().map(|topic| ProduceTopic {
+        topic: asked(&topic.name, topic.topic_id, version >= BY_ID_FROM),
+        partitions: topic
+            .partition_data
+            .into_iter()
+            .map(|partition| ProducePartition {
+                index: partition.index,
+                batch: validate(partition.records, version, context),
+            })
+            .collect(),
+    });
+    let produce = Produce {
+        acks: message.acks,
+        timeout: wait(message.timeout_ms),
+        topics: topics.collect(),
+    };
+    let wants_reply = produce.acks != 0;
+    Ok(Asked::Core(Request::Produce(produce), wants_reply))
+}
+
+fn validate(records: Option<Bytes>, version: i16, context: &Context<'_>) -> Result<ProducedBatch, Refusal> {
+    todo!()
+}
+
+/// Whether two entries stand for one partition: the core appends at most one batch to each.
+fn names_a_partition_twice(topics: &[TopicProduceData], by_id: bool) -> bool {
+    if let [topic] = topics
+        && topic.partition_data.is_sorted_by(|one, next| one.index < next.index)
+    {
+        return false;
+    }
+    let mut places: Vec<_> = topics
+        .iter()
+        .flat_map(|topic| {
+            let name = if by_id { &topic.topic_id.0[..] } else { topic.name.as_bytes() };
+            topic.partition_data.iter().map(move |partition| (name, partition.index))
+        })
+        .collect();
+    places.sort_unstable();
+    places.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Writes the core's answer.
+pub(crate) fn response(
+    answer: Answer,
+    version: i16,
+    _kept: Kept,
+    _context: &mut Context<'_>,
+) -> ProduceResponse {
+    let responses = answer.topics.into_iter().map(|topic| {
+        let (name, topic_id) = answered(topic.topic);
+        let partitions = topic.partitions.into_iter().map(|partition| write_partition(partition, version));
+        TopicProduceResponse { name, topic_id, partition_responses: partitions.collect() }
+    });
+    let responses = responses.collect();
+    let endpoints = answer.endpoints.into_iter().filter(|_| version >= LEADER_FROM);
+    let node_endpoints = endpoints.map(|node| NodeEndpoint {
+        node_id: node.node.0,
+        host: node.host.into(),
+        port: node.port.into(),
+        rack: node.rack.map(Str::from),
+    });
+    ProduceResponse { responses, throttle_time_ms: 0, node_endpoints: node_endpoints.collect() }
+}
+
+fn write_partition(partition: ProducedPartition, version: i16) -> PartitionProduceResponse {
+    let (error_code, error_message) = code_and_message(partition.refusal);
+    let leader = partition.current_leader.filter(|_| version >= LEADER_FROM);
+    PartitionProduceResponse {
+        index: partition.index,
+        error_code,
+        base_offset: partition.base_offset,
+        log_append_time_ms: partition.log_append_time_ms,
+        log_start_offset: partition.log_start_offset,
+        record_errors: Vec::new(),
+        error_message,
+        current_leader: leader.map_or_else(LeaderIdAndEpoch::default, |(node, leader_epoch)| {
+            LeaderIdAndEpoch { leader_id: node.0, leader_epoch }
+        }),
+    }
+}
+
+fn refuse_all(message: &ProduceRequest, refusal: &Refusal) -> ProduceResponse {
+    let refuse = |topic: &TopicProduceData| TopicProduceResponse {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partition_responses: topic
+            .partition_data
+            .iter()
+            .map(|partition| PartitionProduceResponse {
+                index: partition.index,
+                error_code: refusal.code.code(),
+                base_offset: -1,
+                error_message: refusal.message.as_deref().map(Str::from),
+                ..PartitionProduceResponse::default()
+            })
+            .collect(),
+    };
+    ProduceResponse { responses: message.topic_data.iter().map(refuse).collect(), ..ProduceResponse::default() }
+}
+
+/// Ends a produce that wants no answer: nothing is sent, and a failure closes the connection, which is the only way to
+/// tell the client (as Kafka does).
+pub(crate) fn end_silently(answer: &Answer) -> Result<(), SessionError> {
+    let mut refusals =
+        answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| &partition.refusal);
+    match refusals.find(|refusal| !refusal.is_ok()) {
+        None => Ok(()),
+        Some(refusal) => Err(SessionError::SilentProduce { code: refusal.code }),
+    }
+}

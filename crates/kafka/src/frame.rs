@@ -1,0 +1,165 @@
+//! Frames: a four-byte size and a message behind it, and the headers at the message's start. The first stop of a
+//! request's bytes and the last of a response's. A size is judged before a byte is kept for it, and memory grows with
+//! the bytes that came, not with the size that was claimed.
+
+use bytes::{Buf, Bytes, BytesMut};
+use thiserror::Error;
+
+use crate::message::request_header::RequestHeader;
+use crate::message::response_header::ResponseHeader;
+use crate::message::{ApiKey, Message, Request};
+use crate::wire::{DecodeError, Decoder, EncodeError, Encoder, Segments, Str};
+
+/// Bytes of the size prefix.
+pub const SIZE_BYTES: usize = 4;
+
+/// Largest frame, bytes (Kafka: `socket.request.max.bytes`).
+pub const FRAME_BYTES_MAX: usize = model::limits::REQUEST_BYTES_MAX;
+
+/// Room made for a frame whose bytes have not come yet, bytes. It doubles as they do.
+const RESERVED_BYTES_MIN: usize = 64 << 10;
+
+/// Why the byte stream holds no frame. The connection cannot go on: where the next frame starts is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// The size is below zero.
+    #[error("frame size {0} is negative")]
+    Negative(i32),
+    /// The size is zero.
+    #[error("frame size is zero")]
+    Empty,
+    /// The size is above the limit.
+    #[error("frame of {size} bytes is above the limit of {max}")]
+    TooLarge {
+        /// Size claimed, bytes.
+        size: usize,
+        /// Limit, bytes.
+        max: usize,
+    },
+}
+
+/// Cuts a byte stream into frames.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: BytesMut,
+    frame_bytes_max: usize,
+}
+
+impl Default for FrameReader {
+    fn default() -> FrameReader {
+        FrameReader::new(FRAME_BYTES_MAX)
+    }
+}
+
+impl FrameReader {
+    /// A reader that refuses frames above `frame_bytes_max` bytes.
+    pub fn new(frame_bytes_max: usize) -> FrameReader {
+        FrameReader { buffer: BytesMut::new(), frame_bytes_max }
+    }
+
+    /// Changes the limit, as after authentication.
+    pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
+    /// Where a driver reads into; call [`Self::next_frame`] after each read.
+    pub fn buffer_mut(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Adds bytes that came.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Bytes that came and belong to no complete frame yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The next whole frame without its size; `None` until more bytes come.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let Some(prefix) = self.buffer.first_chunk::<SIZE_BYTES>() else {
+            return Ok(None);
+        };
+        let size = match i32::from_be_bytes(*prefix) {
+            0 => return Err(FrameError::Empty),
+            raw if raw < 0 => return Err(FrameError::Negative(raw)),
+            raw => raw as usize,
+        };
+        if size > self.frame_bytes_max {
+            return Err(FrameError::TooLarge { size, max: self.frame_bytes_max });
+        }
+        let whole = SIZE_BYTES + size;
+        if self.buffer.len() < whole {
+            let missing = whole - self.buffer.len();
+            self.buffer.reserve(missing.min(self.buffer.len().max(RESERVED_BYTES_MIN)));
+            return Ok(None);
+        }
+        self.buffer.advance(SIZE_BYTES);
+        Ok(Some(self.buffer.split_to(size).freeze()))
+    }
+}
+
+/// Reads the header of a request; `buf` then stands at the body. The API key decides the header's version.
+pub fn decode_request_header(buf: &mut Decoder) -> Result<(ApiKey, RequestHeader), DecodeError> {
+    let request_api_key = buf.int16()?;
+    let key = ApiKey::from_code(request_api_key).ok_or(DecodeError::UnknownApiKey(request_api_key))?;
+    let request_api_version = buf.int16()?;
+    let correlation_id = buf.int32()?;
+    let mut header =
+        RequestHeader { request_api_key, request_api_version, correlation_id, ..RequestHeader::default() };
+    let header_version = key.request_header_version(request_api_version);
+    if header_version >= 1 {
+        // Never compact: a broker must be able to read it before it knows the version.
+        header.client_id = buf.nullable_string(false)?;
+    }
+    if header_version >= 2 {
+        buf.skip_tagged_fields()?;
+    }
+    Ok((key, header))
+}
+
+/// A whole request frame.
+pub fn encode_request<R: Request>(
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&Str>,
+) -> Result<Segments, EncodeError> {
+    let mut out = Encoder::framed();
+    let header = RequestHeader {
+        request_api_key: R::KEY.code(),
+        request_api_version: version,
+        correlation_id,
+        client_id: client_id.cloned(),
+    };
+    header.encode(&mut out, R::KEY.request_header_version(version))?;
+    request.encode(&mut out, version)?;
+    out.finish_frame()
+}
+
+/// A whole response frame; `body` writes what follows the header.
+pub fn encode_response(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    body: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+) -> Result<Segments, EncodeError> {
+    let mut out = Encoder::framed();
+    ResponseHeader { correlation_id }.encode(&mut out, key.response_header_version(version))?;
+    body(&mut out)?;
+    out.finish_frame()
+}
+
+/// Reads a response frame to its end: correlation id and body.
+pub fn decode_response<R: Request>(frame: Bytes, version: i16) -> Result<(i32, R::Response), DecodeError> {
+    let mut buf = Decoder::new(frame);
+    let header = ResponseHeader::decode(&mut buf, R::KEY.response_header_version(version))?;
+    let body = <R::Response as Message>::decode(&mut buf, version)?;
+    buf.finish()?;
+    Ok((header.correlation_id, body))
+}
+
+#[cfg(test)]
+mod tests;
