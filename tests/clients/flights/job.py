@@ -18,6 +18,7 @@ PARTITIONS = 12
 JOIN_S = 60
 DRAIN_S = 120
 VERB_S = 300
+SETTLE_S = 60
 
 
 class Failed(Exception):
@@ -151,8 +152,17 @@ class Job:
                            restart_ms_max=max(killer.start_ms, default=None))
 
     def bounds(self):
-        with open(self.path("offsets"), "wb") as out:
-            self.wait(self.spawn("offsets", "offsets", DRIVERS[self.driver.admin], stdout=out), "offsets", 120)
+        """{partition: (low, high, committed)}; asked again while a server that has just started refuses it."""
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            try:
+                with open(self.path("offsets"), "wb") as out:
+                    self.wait(self.spawn("offsets", "offsets", DRIVERS[self.driver.admin], stdout=out), "offsets", 120)
+                break
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
         bounds = {}
         with open(self.path("offsets"), encoding="ascii") as f:
             for line in f:

@@ -97,9 +97,11 @@ class Peer:
             time.sleep(0.001)
 
     def alive(self):
+        # A killed process whose main thread is a zombie may still have threads, and with them an open port.
         try:
             with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as f:
-                return f.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+                state = f.read().rpartition(")")[2].split()[0]
+            return state not in ("Z", "X") or len(os.listdir(f"/proc/{self.pid}/task")) > 1
         except (FileNotFoundError, ProcessLookupError):
             return False
 
