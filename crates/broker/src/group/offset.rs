@@ -1,0 +1,152 @@
+//! OffsetCommit and OffsetFetch. A commit is judged by the group as it is now and takes its place in the log behind
+//! everything proposed before; a fetch reads what is applied, so it sees every commit that was acknowledged.
+
+use super::classic::{Group, Phase};
+use super::command::{CommittedOffset, GroupCommand, split};
+use super::flight::Waiter;
+use super::refusal;
+use super::table::{GroupTable, Offsets};
+use super::turn::Turn;
+use crate::request::{
+    FetchedGroup, FetchedOffset, OffsetCommit, OffsetCommitResponse, OffsetFetchGroup, OffsetToCommit,
+    Response, TopicRef,
+};
+use model::ErrorCode;
+
+impl Group {
+    /// Remembers positions. `stored` are the positions applied so far.
+    pub(super) fn on_commit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        waiter: Waiter,
+        request: OffsetCommit,
+        stored: Option<&Offsets>,
+    ) {
+        if let Err(error) = self.check_commit(turn, &request) {
+            return turn.reply(waiter, Response::OffsetCommit(refusal::commit(request, error)));
+        }
+        if !self.members.is_empty() {
+            self.heard(turn, &request.member_id);
+        }
+        if !fits(stored, &request, turn.config.group_offsets_max) {
+            let error = ErrorCode::InvalidCommitOffsetSize;
+            return turn.reply(waiter, Response::OffsetCommit(refusal::commit(request, error)));
+        }
+        let mut offsets = Vec::new();
+        let mut answers = Vec::with_capacity(request.topics.len());
+        for (topic, partitions) in request.topics {
+            let mut accepted = Vec::new();
+            let mut codes = Vec::with_capacity(partitions.len());
+            for partition in partitions {
+                let code = match &topic {
+                    TopicRef::Id(_) => ErrorCode::UnknownTopicId,
+                    TopicRef::Name(_) if is_too_large(&partition, turn.config.offset_metadata_bytes_max) => {
+                        ErrorCode::OffsetMetadataTooLarge
+                    }
+                    TopicRef::Name(_) => ErrorCode::None,
+                };
+                codes.push((partition.index, code));
+                if code.is_none() {
+                    let offset = CommittedOffset {
+                        offset: partition.offset,
+                        leader_epoch: partition.leader_epoch,
+                        metadata: partition.metadata.unwrap_or_default(),
+                        at: turn.now.wall,
+                    };
+                    accepted.push((partition.index, offset));
+                }
+            }
+            if let TopicRef::Name(name) = &topic
+                && !accepted.is_empty()
+            {
+                offsets.push((name.clone(), accepted));
+            }
+            answers.push((topic, codes));
+        }
+        let response = Response::OffsetCommit(OffsetCommitResponse { topics: answers });
+        if offsets.is_empty() {
+            return turn.reply(waiter, response);
+        }
+        for offsets in split(offsets, |(_, offset)| 32 + offset.metadata.len()) {
+            let group = turn.name.to_owned();
+            turn.propose(GroupCommand::OffsetsCommitted { group, at: turn.now.wall, offsets });
+        }
+        turn.answer(waiter, response);
+    }
+
+    fn check_commit(&self, turn: &Turn<'_>, request: &OffsetCommit) -> Result<(), ErrorCode> {
+        let is_member_request =
+            request.generation >= 0 || !request.member_id.is_empty() || request.instance_id.is_some();
+        if request.generation < 0 && self.phase == Phase::Empty {
+            return Ok(());
+        }
+        if !is_member_request {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        self.check_member(&request.member_id, request.instance_id.as_deref())?;
+        self.check_generation(turn, request.generation)?;
+        if self.phase == Phase::Completing { Err(ErrorCode::RebalanceInProgress) } else { Ok(()) }
+    }
+}
+
+/// Kafka counts the text in UTF-16 units.
+fn is_too_large(partition: &OffsetToCommit, max: usize) -> bool {
+    let Some(text) = &partition.metadata else { return false };
+    text.len() > max && text.encode_utf16().count() > max
+}
+
+fn fits(stored: Option<&Offsets>, request: &OffsetCommit, max: usize) -> bool {
+    let asked: usize = request.topics.iter().map(|(_, partitions)| partitions.len()).sum();
+    let Some(stored) = stored else { return asked <= max };
+    let before: usize = stored.values().map(|partitions| partitions.len()).sum();
+    if before + asked <= max {
+        return true;
+    }
+    let is_known = |topic: &TopicRef, index: i32| match topic {
+        TopicRef::Name(name) => stored.get(name).is_some_and(|partitions| partitions.contains_key(&index)),
+        TopicRef::Id(_) => true,
+    };
+    let fresh =
+        request.topics.iter().flat_map(|(topic, partitions)| partitions.iter().map(move |p| (topic, p)));
+    before + fresh.filter(|(topic, partition)| !is_known(topic, partition.index)).count() <= max
+}
+
+/// Positions of one group; -1 where it has none, also when nobody knows the group.
+pub(super) fn fetch(table: &GroupTable, asked: OffsetFetchGroup) -> FetchedGroup {
+    let stored = table.groups.get(&asked.group);
+    let topics = match asked.topics {
+        None => stored.map(|stored| all(&stored.offsets)).unwrap_or_default(),
+        Some(topics) => topics
+            .into_iter()
+            .map(|(topic, indexes)| {
+                let found = indexes.into_iter().map(|index| match &topic {
+                    TopicRef::Name(name) => fetched(index, table.offset(&asked.group, name, index)),
+                    TopicRef::Id(_) => {
+                        FetchedOffset { error: ErrorCode::UnknownTopicId, ..fetched(index, None) }
+                    }
+                });
+                let found = found.collect();
+                (topic, found)
+            })
+            .collect(),
+    };
+    FetchedGroup { group: asked.group, error: ErrorCode::None, topics }
+}
+
+fn all(offsets: &Offsets) -> Vec<(TopicRef, Vec<FetchedOffset>)> {
+    let topics = offsets.iter().map(|(topic, partitions)| {
+        let found = partitions.iter().map(|(index, offset)| fetched(*index, Some(offset)));
+        (TopicRef::Name(topic.clone()), found.collect())
+    });
+    topics.collect()
+}
+
+fn fetched(index: i32, offset: Option<&CommittedOffset>) -> FetchedOffset {
+    FetchedOffset {
+        index,
+        offset: offset.map_or(-1, |offset| offset.offset),
+        leader_epoch: offset.map_or(-1, |offset| offset.leader_epoch),
+        metadata: Some(offset.map(|offset| offset.metadata.clone()).unwrap_or_default()),
+        error: ErrorCode::None,
+    }
+}

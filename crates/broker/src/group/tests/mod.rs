@@ -1,0 +1,8 @@
+//! Scenarios rule by rule (`membership`, `statics`, `offsets`, `proposals`) and a random model (`model`).
+
+mod membership;
+mod model;
+mod offsets;
+mod proposals;
+mod statics;
+mod world;
