@@ -74,12 +74,16 @@ def table(results):
         cells = [label, units[figure]]
         for server in servers:
             got = list(values.get(server, {}).values())
-            cells.append(f"{statistics.median(got):,.6g}" if got else "-")
+            cells.append(number(statistics.median(got)) if got else "-")
         if len(servers) == 2:
-            cells += ratio(values, servers)
+            cells += ratio(values, servers) if figure != "foreign" else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     errors = [f"{name_of(r)} {r.get('label')}: {r['error']}" for r in results if "error" in r]
     return "\n".join(lines + [""] * bool(errors) + errors)
+
+
+def number(value):
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def ratio(values, servers):

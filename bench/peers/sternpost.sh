@@ -43,7 +43,8 @@ running() { # node: does a thread of the process in its pid file live (a zombie 
   [ "${#tasks[@]}" -gt 1 ] || { [ -r "/proc/$p/stat" ] && ! grep -q ') [ZX] ' "/proc/$p/stat" 2>/dev/null; }
 }
 kill_() { # node: gone when this returns, so that its port is free
-  kill -9 "$(nodepid "$1")" || die "node $1 does not run"
+  local p; p=$(nodepid "$1") || exit 1
+  kill -9 "$p" 2>/dev/null || die "node $1 does not run"
   while running "$1"; do sleep 0.005; done
 }
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -103,8 +104,8 @@ case $cmd in
   start3) start 3 ;;
   up) up "$1"; wait_port "$1" 60 ;;
   kill) kill_ "$1" ;;
-  pause) kill -STOP "$(nodepid "$1")" ;;
-  cont) kill -CONT "$(nodepid "$1")" ;;
+  pause) p=$(nodepid "$1") && kill -STOP "$p" ;;
+  cont) p=$(nodepid "$1") && kill -CONT "$p" ;;
   stop) stop_ ;;
   wipe) wipe_ ;;
   pids) pids_ ;;
