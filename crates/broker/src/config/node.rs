@@ -74,8 +74,6 @@ pub struct NodeSettings {
     pub producer_id_expiration: Duration,
     /// `fetch.max.bytes`.
     pub fetch_bytes_max: usize,
-    /// `max.incremental.fetch.session.cache.slots`.
-    pub fetch_sessions_max: usize,
     /// `max.request.partition.size.limit`.
     pub described_partitions_max: usize,
     /// `num.io.threads`.
@@ -98,8 +96,6 @@ pub struct NodeSettings {
     pub connection_idle_max: Option<Duration>,
     /// `queued.max.request.bytes`.
     pub queued_request_bytes_max: usize,
-    /// `queued.max.requests`.
-    pub queued_requests_max: usize,
     /// `sternpost.connection.requests.max`.
     pub connection_requests_max: usize,
     /// `sternpost.connection.request.bytes.max`.
@@ -112,8 +108,10 @@ pub struct NodeSettings {
     pub data_shards: u32,
     /// `sternpost.tail.bytes.max`.
     pub tail_bytes_max: usize,
-    /// `sternpost.wal.bytes.max`.
-    pub wal_bytes_max: u64,
+    /// `sternpost.checkpoint.bytes`.
+    pub checkpoint_bytes: usize,
+    /// `sternpost.wal.held.bytes.max`.
+    pub wal_held_bytes_max: u64,
     /// Values by name with where they come from; names without an entry stand at their defaults.
     values: BTreeMap<String, Vec<(ConfigSource, String)>>,
 }
@@ -330,7 +328,6 @@ fn typed(values: BTreeMap<String, Vec<(ConfigSource, String)>>) -> Result<NodeSe
         offset_metadata_bytes_max: read.size("offset.metadata.max.bytes")?,
         producer_id_expiration: read.millis("producer.id.expiration.ms")?,
         fetch_bytes_max: read.size("fetch.max.bytes")?,
-        fetch_sessions_max: read.size("max.incremental.fetch.session.cache.slots")?,
         described_partitions_max: read.size("max.request.partition.size.limit")?,
         read_threads: read.size("num.io.threads")?,
         network_threads: read
@@ -348,14 +345,14 @@ fn typed(values: BTreeMap<String, Vec<(ConfigSource, String)>>) -> Result<NodeSe
             millis => Some(Duration::from_millis(millis.unsigned_abs())),
         },
         queued_request_bytes_max: queued_bytes,
-        queued_requests_max: read.size("queued.max.requests")?,
         connection_requests_max: read.size("sternpost.connection.requests.max")?,
         connection_request_bytes_max: read.size("sternpost.connection.request.bytes.max")?,
         frame_timeout: read.millis("sternpost.frame.timeout.ms")?,
         write_timeout: read.millis("sternpost.write.timeout.ms")?,
         data_shards: read.size("sternpost.data.shards")? as u32,
         tail_bytes_max: read.size("sternpost.tail.bytes.max")?,
-        wal_bytes_max: read.size("sternpost.wal.bytes.max")? as u64,
+        checkpoint_bytes: read.size("sternpost.checkpoint.bytes")?,
+        wal_held_bytes_max: read.size("sternpost.wal.held.bytes.max")? as u64,
         values,
     })
 }

@@ -133,8 +133,14 @@ pub const ACTIVE: &[Setting] = &[
     .dynamic(),
     // Reading.
     Setting::new("fetch.max.bytes", Int, Some("57671680"), "Largest fetch answer, bytes; the first batch always fits.").within(Range::from(1024)),
-    Setting::new("max.incremental.fetch.session.cache.slots", Int, Some("1000"), "Most incremental fetch sessions kept; beyond it fetches are full ones.")
-        .within(Range::from(0)),
+    Setting::new(
+        "max.incremental.fetch.session.cache.slots",
+        Int,
+        Some("1000"),
+        "Fetch sessions are limited by connection here: no effect.",
+    )
+    .within(Range::from(0))
+    .inert(),
     Setting::new("max.request.partition.size.limit", Int, Some("2000"), "Most partitions in one answer to DescribeTopicPartitions.").within(Range::from(1)),
     Setting::new("num.io.threads", Int, Some("2"), "Threads that read segments from the disk; own default.").within(Range::Whole(1, 256)),
     // Connections.
@@ -159,8 +165,14 @@ pub const ACTIVE: &[Setting] = &[
         "Bytes of requests that the node holds unanswered; beyond it no connection is read further; own default.",
     )
     .within(Range::from(1 << 20)),
-    Setting::new("queued.max.requests", Int, Some("20000"), "Requests that the node holds unanswered; beyond it no connection is read further; own default.")
-        .within(Range::from(1)),
+    Setting::new(
+        "queued.max.requests",
+        Int,
+        Some("500"),
+        "Unanswered requests are limited by bytes (queued.max.request.bytes) and by connection here: no effect.",
+    )
+    .within(Range::from(1))
+    .inert(),
     Setting::new(
         "sternpost.connection.requests.max",
         Int,
@@ -194,10 +206,17 @@ pub const ACTIVE: &[Setting] = &[
         .within(Range::Whole(1, 1024)),
     Setting::new("sternpost.tail.bytes.max", Long, Some("67108864"), "Memory for committed batches kept for readers, bytes.").within(Range::from(1 << 20)),
     Setting::new(
-        "sternpost.wal.bytes.max",
+        "sternpost.checkpoint.bytes",
         Long,
-        Some("1073741824"),
-        "WAL size on disk, bytes; a checkpoint lets parts of it be used anew.",
+        Some("33554432"),
+        "A checkpoint starts when so many bytes of committed batches are in no segment; they stay in memory until it is done.",
     )
-    .within(Range::from(64 << 20)),
+    .within(Range::from(1 << 20)),
+    Setting::new(
+        "sternpost.wal.held.bytes.max",
+        Long,
+        Some("268435456"),
+        "A checkpoint starts when a restart would read so many bytes of the WAL.",
+    )
+    .within(Range::from(16 << 20)),
 ];

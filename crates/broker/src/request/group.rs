@@ -180,6 +180,8 @@ pub struct OffsetFetch {
     pub groups: Vec<OffsetFetchGroup>,
     /// Fail while transactions are undecided (none until they exist).
     pub require_stable: bool,
+    /// Answer with topic ids instead of names where a topic has one (v10+).
+    pub topic_ids: bool,
 }
 
 /// One group's question.

@@ -1,0 +1,275 @@
+//! The catalogue: topics, their partitions' shards, settings and producer-id blocks. State machine of the metadata
+//! group: changed by `apply` alone, the same on every replica.
+
+use model::{NodeId, PartitionId, ShardId, TopicId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Coordinator partitions: group ids hash to one of them, each lives in a shard. Fixed for the life of a cluster.
+pub const COORDINATOR_PARTITIONS: usize = 64;
+
+/// A change of the catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CatalogCommand {
+    /// First entry of a new cluster: where the coordinator partitions live.
+    Format {
+        /// One shard for each coordinator partition.
+        coordinators: Vec<ShardId>,
+    },
+    /// A new topic.
+    CreateTopic {
+        /// Its name; not in use.
+        name: String,
+        /// Its id; never used before.
+        id: TopicId,
+        /// The shard of each partition.
+        shards: Vec<ShardId>,
+        /// What was set on it.
+        configs: BTreeMap<String, String>,
+    },
+    /// More partitions at the end of a topic.
+    AddPartitions {
+        /// The topic.
+        id: TopicId,
+        /// Number before; another number: no effect.
+        from: u32,
+        /// The shard of each new partition.
+        shards: Vec<ShardId>,
+    },
+    /// The topic is gone; its partitions follow.
+    DeleteTopic {
+        /// The topic.
+        id: TopicId,
+    },
+    /// The whole set of a topic's own settings.
+    SetTopicConfigs {
+        /// The topic.
+        id: TopicId,
+        /// All of them.
+        configs: BTreeMap<String, String>,
+    },
+    /// The whole set of settings that were changed at run time, of one node or (`None`) of all.
+    SetNodeConfigs {
+        /// Which node.
+        node: Option<NodeId>,
+        /// All of them.
+        configs: BTreeMap<String, String>,
+    },
+    /// Producer ids up to here are given away.
+    AllocateProducerIds {
+        /// First id of the block.
+        first: i64,
+        /// Number of ids.
+        count: i64,
+    },
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: TopicId,
+    /// The shard of each partition.
+    pub shards: Vec<ShardId>,
+    /// What was set on it.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl Topic {
+    /// Its partitions with their shards.
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionId, ShardId)> + '_ {
+        self.shards.iter().enumerate().map(|(index, shard)| (self.partition(index), *shard))
+    }
+
+    fn partition(&self, index: usize) -> PartitionId {
+        PartitionId { topic: self.id, index: i32::try_from(index).expect("partition numbers fit") }
+    }
+}
+
+/// The whole catalogue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    topics: BTreeMap<TopicId, Topic>,
+    names: BTreeMap<String, TopicId>,
+    coordinators: Vec<ShardId>,
+    node_configs: BTreeMap<Option<NodeId>, BTreeMap<String, String>>,
+    next_producer_id: i64,
+    partitions_placed: u64,
+}
+
+impl Catalog {
+    /// Whether the first entry of the cluster was applied.
+    pub fn is_formatted(&self) -> bool {
+        !self.coordinators.is_empty()
+    }
+
+    /// A topic by name.
+    pub fn by_name(&self, name: &str) -> Option<&Topic> {
+        self.names.get(name).map(|id| &self.topics[id])
+    }
+
+    /// A topic by id.
+    pub fn by_id(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    /// All topics, sorted by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.names.values().map(|id| &self.topics[id])
+    }
+
+    /// Number of topics.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Where the coordinator of `group` lives; `None` before the cluster is formatted.
+    pub fn coordinator_shard(&self, group: &str) -> Option<ShardId> {
+        let slot = crc32c::crc32c(group.as_bytes()) as usize % COORDINATOR_PARTITIONS;
+        self.coordinators.get(slot).copied()
+    }
+
+    /// What was set at run time for a node, or (`None`) for all.
+    pub fn node_configs(&self, node: Option<NodeId>) -> Option<&BTreeMap<String, String>> {
+        self.node_configs.get(&node)
+    }
+
+    /// First producer id that nobody has.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// Counts the partitions ever placed: the next ones go to the shards behind.
+    pub fn partitions_placed(&self) -> u64 {
+        self.partitions_placed
+    }
+
+    /// Applies one command. Returns what it changed for the controller to drive; `None` when it had no effect.
+    pub fn apply(&mut self, command: CatalogCommand) -> Option<CatalogChange> {
+        match command {
+            CatalogCommand::Format { coordinators } => {
+                if self.is_formatted() {
+                    return None;
+                }
+                assert_eq!(coordinators.len(), COORDINATOR_PARTITIONS);
+                self.coordinators = coordinators;
+                Some(CatalogChange::Formatted)
+            }
+            CatalogCommand::CreateTopic { name, id, shards, configs } => {
+                if self.names.contains_key(&name) || self.topics.contains_key(&id) {
+                    return None;
+                }
+                self.partitions_placed += shards.len() as u64;
+                self.names.insert(name.clone(), id);
+                let topic = Topic { name, id, shards, configs };
+                let created = topic.partitions().collect();
+                self.topics.insert(id, topic);
+                Some(CatalogChange::PartitionsAdded(created))
+            }
+            CatalogCommand::AddPartitions { id, from, shards } => {
+                let topic = self.topics.get_mut(&id)?;
+                let before = topic.shards.len();
+                if before != from as usize {
+                    return None;
+                }
+                self.partitions_placed += shards.len() as u64;
+                topic.shards.extend(shards);
+                Some(CatalogChange::PartitionsAdded(topic.partitions().skip(before).collect()))
+            }
+            CatalogCommand::DeleteTopic { id } => {
+                let topic = self.topics.remove(&id)?;
+                self.names.remove(&topic.name);
+                Some(CatalogChange::TopicDeleted {
+                    partitions: topic.partitions().collect(),
+                    name: topic.name,
+                })
+            }
+            CatalogCommand::SetTopicConfigs { id, configs } => {
+                self.topics.get_mut(&id)?.configs = configs;
+                Some(CatalogChange::Configs)
+            }
+            CatalogCommand::SetNodeConfigs { node, configs } => {
+                self.node_configs.insert(node, configs);
+                Some(CatalogChange::Configs)
+            }
+            CatalogCommand::AllocateProducerIds { first, count } => {
+                if first != self.next_producer_id || count <= 0 {
+                    return None;
+                }
+                self.next_producer_id += count;
+                Some(CatalogChange::ProducerIds { first, count })
+            }
+        }
+    }
+}
+
+/// What an applied command changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CatalogChange {
+    /// The cluster has its first entry.
+    Formatted,
+    /// These partitions are to be created in their shards.
+    PartitionsAdded(Vec<(PartitionId, ShardId)>),
+    /// These partitions are to go from their shards, and the groups' positions in the topic too.
+    TopicDeleted {
+        /// Its name.
+        name: String,
+        /// Its partitions.
+        partitions: Vec<(PartitionId, ShardId)>,
+    },
+    /// Settings changed.
+    Configs,
+    /// A block of producer ids may be given out.
+    ProducerIds {
+        /// First id.
+        first: i64,
+        /// Number of ids.
+        count: i64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(catalog: &mut Catalog, name: &str, id: u8, partitions: u32) -> Option<CatalogChange> {
+        catalog.apply(CatalogCommand::CreateTopic {
+            name: name.into(),
+            id: TopicId([id; 16]),
+            shards: (0..partitions).map(|p| ShardId(1 + p % 4)).collect(),
+            configs: BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn create_again_and_delete() {
+        let mut catalog = Catalog::default();
+        assert!(create(&mut catalog, "a", 1, 3).is_some());
+        assert_eq!(create(&mut catalog, "a", 2, 3), None, "the name is taken");
+        assert_eq!(create(&mut catalog, "b", 1, 3), None, "the id is taken");
+        assert_eq!(catalog.by_name("a").map(|t| t.shards.len()), Some(3));
+        let id = TopicId([1; 16]);
+        assert!(
+            catalog.apply(CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }).is_some()
+        );
+        assert_eq!(
+            catalog.apply(CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }),
+            None
+        );
+        assert!(
+            matches!(catalog.apply(CatalogCommand::DeleteTopic { id }), Some(CatalogChange::TopicDeleted { partitions, .. }) if partitions.len() == 4)
+        );
+        assert!(catalog.by_name("a").is_none());
+        assert_eq!(catalog.partitions_placed(), 4);
+    }
+
+    #[test]
+    fn producer_ids_are_given_once() {
+        let mut catalog = Catalog::default();
+        assert!(catalog.apply(CatalogCommand::AllocateProducerIds { first: 0, count: 10 }).is_some());
+        assert_eq!(catalog.apply(CatalogCommand::AllocateProducerIds { first: 0, count: 10 }), None);
+        assert_eq!(catalog.next_producer_id(), 10);
+    }
+}

@@ -1,0 +1,48 @@
+//! Known-bad variants of the broker, for the simulator to kill. Off in normal use; each is one branch at the place of
+//! the rule that it breaks.
+
+use serde::{Deserialize, Serialize};
+
+/// Which rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Mutant {
+    /// Produce is answered when the batch is proposed, before it is durable.
+    AckBeforeCommit,
+    /// A duplicate of a batch in flight is answered at once instead of with that batch.
+    DuplicateAckedEarly,
+    /// Sequences are not checked: a retry is appended again.
+    SequenceUnchecked,
+    /// Producer states are left out of checkpoints.
+    ProducersForgotten,
+    /// Produce answers the offset before the one that the batch has.
+    OffsetMisreported,
+    /// A fetch starts one batch too late.
+    FetchSkipsBatch,
+    /// The checkpoint says that one batch more is in the segments than there is.
+    FlushSkipsBatch,
+    /// The leader epoch stays as it was after a restart.
+    EpochNotBumped,
+    /// The log start goes back to 0 at a restart.
+    LogStartForgotten,
+    /// The WAL is recycled when a checkpoint starts instead of when it is durable.
+    RecycleEarly,
+    /// Committed offsets are answered before they are durable.
+    CommitAckedEarly,
+}
+
+impl Mutant {
+    /// Every mutant.
+    pub const ALL: &'static [Mutant] = &[
+        Mutant::AckBeforeCommit,
+        Mutant::DuplicateAckedEarly,
+        Mutant::SequenceUnchecked,
+        Mutant::ProducersForgotten,
+        Mutant::OffsetMisreported,
+        Mutant::FetchSkipsBatch,
+        Mutant::FlushSkipsBatch,
+        Mutant::EpochNotBumped,
+        Mutant::LogStartForgotten,
+        Mutant::RecycleEarly,
+        Mutant::CommitAckedEarly,
+    ];
+}

@@ -1,0 +1,112 @@
+//! Changes of the catalogue run one at a time, in the order in which they came: each sees what the one before left.
+
+use super::Node;
+use crate::event::Effect;
+use crate::request::{Request, Response, Token};
+use model::{ErrorCode, Now};
+use std::collections::VecDeque;
+
+/// Changes that may wait; beyond it clients are told to slow down.
+const QUEUE_MAX: usize = 10_000;
+
+/// The change under way and those behind it.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    busy: Option<Token>,
+    waiting: VecDeque<(Token, Request)>,
+}
+
+impl Node {
+    /// Runs a change now, or behind those that wait.
+    pub(super) fn change(&mut self, now: Now, token: Token, request: Request, out: &mut Vec<Effect>) {
+        if self.changes.busy.is_none() && self.changes.waiting.is_empty() {
+            self.run_change(now, token, request, out);
+        } else if self.changes.waiting.len() < QUEUE_MAX {
+            self.changes.waiting.push_back((token, request));
+        } else {
+            self.run_change_refused(token, request, out);
+        }
+    }
+
+    /// Runs what waits, as far as nothing is under way.
+    pub(super) fn run_changes(&mut self, now: Now, out: &mut Vec<Effect>) {
+        while self.changes.busy.is_none()
+            && let Some((token, request)) = self.changes.waiting.pop_front()
+        {
+            self.run_change(now, token, request, out);
+        }
+    }
+
+    /// The answer to a change leaves: the next may run.
+    pub(super) fn change_is_done(&mut self, token: Token) {
+        self.changes.busy.take_if(|busy| *busy == token);
+    }
+
+    fn run_change(&mut self, now: Now, token: Token, request: Request, out: &mut Vec<Effect>) {
+        self.changes.busy = Some(token);
+        match request {
+            Request::CreateTopics(request) => self.create_topics(now, token, request, out),
+            Request::DeleteTopics(request) => self.delete_topics(now, token, request, out),
+            Request::CreatePartitions(request) => self.create_partitions(now, token, request, out),
+            Request::AlterConfigs(request) => self.alter_configs(now, token, request, out),
+            other => unreachable!("{} is no change of the catalogue", other.name()),
+        }
+    }
+
+    fn run_change_refused(&mut self, token: Token, request: Request, out: &mut Vec<Effect>) {
+        let mut response = match request {
+            Request::CreateTopics(request) => self.created_skeleton(&request),
+            Request::DeleteTopics(request) => self.deleted_skeleton(&request),
+            Request::CreatePartitions(request) => Self::partitions_skeleton(&request),
+            Request::AlterConfigs(request) => Self::altered_skeleton(&request),
+            other => unreachable!("{} is no change of the catalogue", other.name()),
+        };
+        fail(&mut response, ErrorCode::ThrottlingQuotaExceeded);
+        self.reply(token, response, out);
+    }
+}
+
+/// Everything in the answer that said success says `code` instead.
+pub(super) fn fail(response: &mut Response, code: ErrorCode) {
+    let set = |slot: &mut ErrorCode| {
+        if slot.is_none() {
+            *slot = code;
+        }
+    };
+    match response {
+        Response::Produce(response) => {
+            for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                if partition.refusal.is_ok() {
+                    partition.refusal = code.into();
+                    partition.base_offset = -1;
+                }
+            }
+        }
+        Response::DeleteRecords(response) => {
+            for (_, log_start, error) in response.topics.iter_mut().flat_map(|(_, results)| results) {
+                if error.is_none() {
+                    *log_start = -1;
+                }
+                set(error);
+            }
+        }
+        Response::CreateTopics(response) => {
+            response.topics.iter_mut().for_each(|topic| set(&mut topic.refusal.code));
+        }
+        Response::DeleteTopics(response) => {
+            response.topics.iter_mut().for_each(|topic| set(&mut topic.refusal.code));
+        }
+        Response::CreatePartitions(response) => {
+            response.topics.iter_mut().for_each(|(_, refusal)| set(&mut refusal.code));
+        }
+        Response::AlterConfigs(response) => {
+            response.resources.iter_mut().for_each(|(_, refusal)| set(&mut refusal.code));
+        }
+        Response::InitProducerId(response) => {
+            set(&mut response.error);
+            response.producer_id = -1;
+            response.producer_epoch = -1;
+        }
+        other => unreachable!("{other:?} is never gathered"),
+    }
+}

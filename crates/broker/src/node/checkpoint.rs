@@ -1,0 +1,198 @@
+//! Checkpoints: when they start, what they carry, and what they allow once they are durable. The order that keeps the
+//! promises: segments, then the checkpoint record, then the WAL is recycled and memory is let go.
+
+use super::{Node, Timer};
+use crate::event::{Effect, LogLevel};
+use crate::mutant::Mutant;
+use model::job::{Checkpoint, Job, JobError, JobId, PartitionSegments, SegmentFlush, WalRecycle};
+use model::{LogIndex, Now, Offset, PartitionId};
+use std::time::Duration;
+
+/// A checkpoint starts at least so often when something was applied: it bounds what a restart reads.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Wait before a checkpoint that found no space is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What checkpoints remember between their start and their end.
+#[derive(Default)]
+pub(super) struct State {
+    under_way: Option<UnderWay>,
+    /// The timer says that it is time.
+    pub(super) is_due: bool,
+    /// Partitions deleted since the last one.
+    pub(super) drops: Vec<PartitionId>,
+    /// Bytes committed since the last one began.
+    pub(super) unflushed_bytes: usize,
+    /// Finished ones.
+    pub(super) total: u64,
+    /// Why the last one failed.
+    pub(super) trouble: Option<String>,
+    /// Wait before the next try.
+    retrying: bool,
+}
+
+struct UnderWay {
+    id: JobId,
+    flushed: Vec<(usize, PartitionId, Offset)>,
+    applied: Vec<LogIndex>,
+    drops: Vec<PartitionId>,
+    bytes: usize,
+    clean: bool,
+}
+
+impl State {
+    pub(super) fn is(&self, id: JobId) -> bool {
+        self.under_way.as_ref().is_some_and(|job| job.id == id)
+    }
+
+    /// A clean checkpoint is being written: nothing may change any more.
+    pub(super) fn is_closing(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|job| job.clean)
+    }
+}
+
+impl Node {
+    pub(super) fn consider_checkpoint(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let state = &self.checkpoint;
+        if state.under_way.is_some() || state.retrying || self.frozen.is_some() || self.stopping.is_some() {
+            return;
+        }
+        let full = state.unflushed_bytes >= self.config.checkpoint_bytes
+            || self.wal.held >= self.config.wal_held_bytes_max;
+        let ahead = || self.shards.iter().any(crate::shard::Shard::is_ahead_of_checkpoint);
+        if (full || state.is_due) && ahead() {
+            self.start_checkpoint(now, false, out);
+        }
+    }
+
+    pub(super) fn set_checkpoint_timer(&mut self, now: Now) {
+        self.set_timer(now.mono.plus(INTERVAL), Timer::Checkpoint);
+    }
+
+    fn start_checkpoint(&mut self, now: Now, clean: bool, out: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.checkpoint.is_due) {
+            self.set_checkpoint_timer(now);
+        }
+        let mut job = Checkpoint { clean, ..Checkpoint::default() };
+        let mut flushed = Vec::new();
+        for at in 0..self.shards.len() {
+            let catalog = (at == 0).then_some(&self.catalog);
+            job.shards.push(self.shards[at].checkpoint(catalog));
+            let ids: Vec<PartitionId> = self.shards[at].partitions.keys().copied().collect();
+            for id in ids {
+                let settings = self.topic_settings(id.topic);
+                let partition = &self.shards[at].partitions[&id];
+                if partition
+                    .segments
+                    .first()
+                    .is_some_and(|segment| segment.end_offset <= partition.log.log_start)
+                {
+                    job.trims.push((id, partition.log.log_start));
+                }
+                if !partition.is_dirty() {
+                    continue;
+                }
+                let mut batches = partition.unflushed();
+                if self.config.mutant == Some(Mutant::FlushSkipsBatch) && batches.len() > 1 {
+                    batches.pop();
+                }
+                let (roll_bytes, roll_ms) =
+                    settings.map_or((1 << 30, u64::MAX), |s| (s.segment_bytes, s.segment_ms));
+                flushed.push((at, id, partition.log.log_end));
+                job.flushes.push(SegmentFlush { partition: id, batches, roll_bytes, roll_ms });
+            }
+        }
+        job.drops = std::mem::take(&mut self.checkpoint.drops);
+        let id = self.next_job();
+        self.checkpoint.under_way = Some(UnderWay {
+            id,
+            flushed,
+            applied: job.shards.iter().map(|shard| shard.applied).collect(),
+            drops: job.drops.clone(),
+            bytes: std::mem::take(&mut self.checkpoint.unflushed_bytes),
+            clean,
+        });
+        if self.config.mutant == Some(Mutant::RecycleEarly) {
+            self.recycle(true, out);
+        }
+        out.push(Effect::Start { id, job: Job::Checkpoint(job) });
+    }
+
+    pub(super) fn on_checkpoint(
+        &mut self,
+        _now: Now,
+        id: JobId,
+        changed: Vec<PartitionSegments>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(done) = self.checkpoint.under_way.take_if(|job| job.id == id) else { return };
+        self.checkpoint.total += 1;
+        self.checkpoint.trouble = None;
+        for (shard, partition, end) in done.flushed {
+            if let Some(partition) = self.shards[shard].partitions.get_mut(&partition) {
+                partition.flushed = end;
+            }
+        }
+        for changed in changed {
+            let owner = self.catalog.by_id(changed.partition.topic);
+            let shard = owner.and_then(|topic| topic.shards.get(changed.partition.index as usize)).copied();
+            let at = shard.map(|shard| self.shard_index(shard));
+            if let Some(partition) = at.and_then(|at| self.shards[at].partitions.get_mut(&changed.partition))
+            {
+                partition.segments = changed.segments;
+            }
+        }
+        for (shard, applied) in self.shards.iter_mut().zip(done.applied) {
+            shard.checkpointed(applied);
+        }
+        self.recycle(false, out);
+        if done.clean {
+            self.stopping = Some(true);
+            out.push(Effect::Stop(None));
+        }
+    }
+
+    fn recycle(&mut self, early: bool, out: &mut Vec<Effect>) {
+        let keep = |shard: &crate::shard::Shard| {
+            let from = if early { shard.group.applied().next() } else { shard.keep_from() };
+            (shard.id, from)
+        };
+        let keep_from = self.shards.iter().map(keep).collect();
+        let id = self.next_job();
+        out.push(Effect::Start { id, job: Job::Recycle(WalRecycle { keep_from }) });
+    }
+
+    pub(super) fn on_checkpoint_failed(&mut self, now: Now, error: &JobError, out: &mut Vec<Effect>) {
+        let failed = self.checkpoint.under_way.take().expect("checked by the caller");
+        self.checkpoint.drops.splice(0..0, failed.drops);
+        self.checkpoint.unflushed_bytes += failed.bytes;
+        if self.checkpoint.trouble.is_none() {
+            out.push(Effect::Log(
+                LogLevel::Error,
+                format!("write a checkpoint: {error}; it will be tried again"),
+            ));
+        }
+        self.checkpoint.trouble = Some(format!("the last checkpoint failed: {error}"));
+        self.checkpoint.retrying = true;
+        self.set_timer(now.mono.plus(RETRY), Timer::CheckpointRetry);
+    }
+
+    pub(super) fn retry_checkpoint(&mut self) {
+        self.checkpoint.retrying = false;
+        self.checkpoint.is_due = true;
+    }
+
+    /// Stops once everything proposed is committed and a clean checkpoint is durable.
+    pub(super) fn consider_stop(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.stopping != Some(false) || self.checkpoint.under_way.is_some() || self.checkpoint.retrying {
+            return;
+        }
+        if self.start.is_some() || self.frozen.is_some() {
+            // Nothing was acknowledged since the start: the log as it is says everything.
+            self.stopping = Some(true);
+            out.push(Effect::Stop(None));
+        } else if self.wal.under_way.is_none() && !self.shards.iter().any(crate::shard::Shard::has_pending) {
+            self.start_checkpoint(now, true, out);
+        }
+    }
+}

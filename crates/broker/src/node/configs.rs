@@ -1,0 +1,198 @@
+//! Settings of topics and nodes: describe and change.
+
+use super::Node;
+use crate::catalog::CatalogCommand;
+use crate::command::Command;
+use crate::config::{
+    check_node_override, check_topic_override, describe_node, describe_topic, node_setting, split_list,
+    topic_setting_is_list,
+};
+use crate::event::Effect;
+use crate::request::{
+    AlterConfigs, AlterConfigsResponse, AlterOp, ConfigEntry, ConfigKind, ConfigResource, DescribeConfigs,
+    DescribeConfigsResponse, DescribedResource, Refusal, Response, Token,
+};
+use crate::shard::Then;
+use model::{ErrorCode, Now};
+use std::collections::BTreeMap;
+
+type Change = (String, AlterOp, Option<String>);
+
+impl Node {
+    pub(super) fn describe_configs(&mut self, token: Token, request: DescribeConfigs, out: &mut Vec<Effect>) {
+        let describe = |(resource, names): (ConfigResource, Option<Vec<String>>)| {
+            let (refusal, mut configs) = match self.configs_of(&resource) {
+                Ok(configs) => (Refusal::OK, configs),
+                Err(refusal) => (refusal, Vec::new()),
+            };
+            configs.retain(|entry| names.as_ref().is_none_or(|names| names.contains(&entry.name)));
+            for entry in &mut configs {
+                if !request.include_synonyms {
+                    entry.synonyms.clear();
+                }
+                if !request.include_documentation {
+                    entry.documentation = None;
+                }
+            }
+            DescribedResource { resource, refusal, configs }
+        };
+        let resources = request.resources.into_iter().map(describe).collect();
+        self.reply(token, Response::DescribeConfigs(DescribeConfigsResponse { resources }), out);
+    }
+
+    fn configs_of(&self, resource: &ConfigResource) -> Result<Vec<ConfigEntry>, Refusal> {
+        match resource {
+            ConfigResource::Topic(name) => match self.catalog.by_name(name) {
+                Some(topic) => Ok(describe_topic(&self.settings, &topic.configs)),
+                None => Err(Refusal::new(
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("there is no topic '{name}'"),
+                )),
+            },
+            ConfigResource::Broker(Some(node)) if *node == self.config.node => {
+                Ok(describe_node(&self.settings))
+            }
+            ConfigResource::Broker(Some(node)) => {
+                let text = format!("this node is {}, not {}", self.config.node.0, node.0);
+                Err(Refusal::new(ErrorCode::InvalidRequest, text))
+            }
+            ConfigResource::Broker(None) => {
+                let dynamic = self.catalog.node_configs(None).cloned().unwrap_or_default();
+                let all = describe_node(&self.settings);
+                Ok(all.into_iter().filter(|entry| dynamic.contains_key(&entry.name)).collect())
+            }
+            ConfigResource::Other(kind, _) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("resources of type {kind} have no settings here"),
+            )),
+        }
+    }
+
+    pub(super) fn altered_skeleton(request: &AlterConfigs) -> Response {
+        let resources =
+            request.resources.iter().map(|(resource, _)| (resource.clone(), Refusal::OK)).collect();
+        Response::AlterConfigs(AlterConfigsResponse { resources })
+    }
+
+    pub(super) fn alter_configs(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: AlterConfigs,
+        out: &mut Vec<Effect>,
+    ) {
+        /// How long a change of settings may wait for its commit; the request itself names no limit.
+        const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+        let mut waiting = 0;
+        let mut resources = Vec::with_capacity(request.resources.len());
+        for (resource, changes) in &request.resources {
+            let twice = request.resources.iter().filter(|(other, _)| other == resource).count() > 1;
+            let checked = if twice {
+                Err(Refusal::new(ErrorCode::InvalidRequest, "the resource is named twice in one request"))
+            } else {
+                self.altered(resource, changes, request.replace_all)
+            };
+            let refusal = match checked {
+                Err(refusal) => refusal,
+                Ok(command) => {
+                    if !request.validate_only {
+                        waiting += 1;
+                        self.shards[0].add(Command::Catalog(command), Some(Then::Gathered(token)));
+                    }
+                    Refusal::OK
+                }
+            };
+            resources.push((resource.clone(), refusal));
+        }
+        let response = Response::AlterConfigs(AlterConfigsResponse { resources });
+        self.gather(token, response, waiting, Some(now.mono.plus(TIMEOUT)), out);
+    }
+
+    fn altered(
+        &self,
+        resource: &ConfigResource,
+        changes: &[Change],
+        replace_all: bool,
+    ) -> Result<CatalogCommand, Refusal> {
+        if let Some(reason) = &self.frozen {
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
+        }
+        match resource {
+            ConfigResource::Topic(name) => {
+                let topic = self.catalog.by_name(name).ok_or(Refusal::new(
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("there is no topic '{name}'"),
+                ))?;
+                let before = if replace_all { BTreeMap::new() } else { topic.configs.clone() };
+                let in_force = |name: &str| {
+                    let entries = describe_topic(&self.settings, &topic.configs);
+                    entries.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.value)
+                };
+                let configs =
+                    changed(before, changes, topic_setting_is_list, check_topic_override, in_force)?;
+                Ok(CatalogCommand::SetTopicConfigs { id: topic.id, configs })
+            }
+            ConfigResource::Broker(node) => {
+                if node.is_some_and(|node| node != self.config.node) {
+                    let text = format!("this node is {}", self.config.node.0);
+                    return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+                }
+                let before =
+                    self.catalog.node_configs(*node).filter(|_| !replace_all).cloned().unwrap_or_default();
+                let is_list =
+                    |name: &str| node_setting(name).is_some_and(|setting| setting.kind == ConfigKind::List);
+                let in_force = |name: &str| self.settings.value(name).map(str::to_owned);
+                let configs = changed(before, changes, is_list, check_node_override, in_force)?;
+                Ok(CatalogCommand::SetNodeConfigs { node: *node, configs })
+            }
+            ConfigResource::Other(kind, _) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("resources of type {kind} have no settings here"),
+            )),
+        }
+    }
+}
+
+/// The whole set after the changes, each of them checked.
+fn changed(
+    mut configs: BTreeMap<String, String>,
+    changes: &[Change],
+    is_list: impl Fn(&str) -> bool,
+    check: impl Fn(&str, &str) -> Result<(), String>,
+    in_force: impl Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let refuse = |why: String| Refusal::new(ErrorCode::InvalidConfig, why);
+    for (at, (name, op, value)) in changes.iter().enumerate() {
+        if changes[..at].iter().any(|(other, ..)| other == name) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("{name} is named twice in one request"),
+            ));
+        }
+        let value = match (op, value) {
+            (AlterOp::Delete, _) | (AlterOp::Set, None) => {
+                configs.remove(name);
+                continue;
+            }
+            (_, None) => return Err(refuse(format!("a change of {name} needs a value"))),
+            (AlterOp::Set, Some(value)) => value.clone(),
+            (AlterOp::Append | AlterOp::Subtract, Some(_)) if !is_list(name) => {
+                return Err(refuse(format!("{name} is no list: set it instead")));
+            }
+            (op, Some(value)) => {
+                let before = configs.get(name).cloned().or_else(|| in_force(name)).unwrap_or_default();
+                let mut words: Vec<&str> = split_list(&before).collect();
+                if *op == AlterOp::Append {
+                    let new: Vec<&str> = split_list(value).filter(|word| !words.contains(word)).collect();
+                    words.extend(new);
+                } else {
+                    words.retain(|word| !split_list(value).any(|gone| gone == *word));
+                }
+                words.join(",")
+            }
+        };
+        check(name, &value).map_err(refuse)?;
+        configs.insert(name.clone(), value);
+    }
+    Ok(configs)
+}

@@ -1,0 +1,612 @@
+//! The node: every shard, the catalogue, and the requests that wait. `step` takes one event; `settle`, called when no
+//! more events are at hand, turns what they asked for into one group commit, applies what is committed and answers.
+//!
+//! One `WalAppend` is under way at a time: while the disk syncs, proposals gather, and go out together the moment it is
+//! done. Nothing waits for a timer while the disk is idle.
+
+mod admin;
+mod checkpoint;
+mod configs;
+mod fetch;
+mod groups;
+mod offsets;
+mod produce;
+mod retention;
+mod start;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+use crate::catalog::Catalog;
+use crate::config::{NodeSettings, TopicSettings};
+use crate::event::{Effect, Event, LogLevel, Status};
+use crate::group::GroupMutant;
+use crate::mutant::Mutant;
+use crate::request::{ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
+use crate::shard::{Applied, Shard, Then};
+use consensus::Role;
+use model::job::{Done, Job, JobError, JobId, WalAppend};
+use model::{Mono, NodeId, Now, PartitionId, ShardId, TopicId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest payload of one group commit, bytes: beyond it a commit takes longer without carrying more per second.
+const APPEND_BYTES_MAX: usize = 8 << 20;
+/// Wait before an append that found no space is tried again.
+const NO_SPACE_RETRY: Duration = Duration::from_millis(200);
+/// Preallocated WAL bytes below which records are refused: what is left is for metadata, deletes and positions.
+const WAL_RESERVE_BYTES: u64 = 2 << 20;
+/// Requests that may wait while the node starts; beyond it they are answered with a retriable error.
+const START_REQUESTS_MAX: usize = 10_000;
+
+/// Who a node is and how it is set.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Its id.
+    pub node: NodeId,
+    /// The cluster's id, as clients see it.
+    pub cluster_id: String,
+    /// Where clients reach it.
+    pub endpoint: Endpoint,
+    /// Source of every random choice (topic ids, member ids).
+    pub seed: u64,
+    /// Settings given at start.
+    pub settings: NodeSettings,
+    /// Data shards of a new cluster; an existing one keeps at least what it has.
+    pub data_shards: u32,
+    /// Budget of committed batches in memory, bytes.
+    pub tail_bytes_max: usize,
+    /// A checkpoint starts when so many bytes of batches are committed and in no segment.
+    pub checkpoint_bytes: usize,
+    /// A checkpoint starts when a restart would read so many WAL bytes.
+    pub wal_held_bytes_max: u64,
+    /// For the simulator only.
+    pub mutant: Option<Mutant>,
+    /// For the simulator only.
+    pub group_mutant: Option<GroupMutant>,
+}
+
+/// An answer whose parts are being done. It says success for all of them already; it leaves when the last is done.
+#[derive(Debug)]
+struct Gather {
+    response: Response,
+    remaining: usize,
+    deadline: Option<(Mono, u64)>,
+}
+
+/// What a timer was set for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Timer {
+    Fetch(Token),
+    Gather(Token),
+    Append,
+    Checkpoint,
+    CheckpointRetry,
+    Retention,
+}
+
+/// The group commit under way and the next one.
+#[derive(Default)]
+struct Wal {
+    staged: WalAppend,
+    staged_numbers: Vec<(usize, u64)>,
+    under_way: Option<UnderWay>,
+    room: u64,
+    held: u64,
+    /// Set while an append found no space and waits to be tried again.
+    full: bool,
+    appends_total: u64,
+}
+
+struct UnderWay {
+    id: JobId,
+    append: WalAppend,
+    numbers: Vec<(usize, u64)>,
+}
+
+/// The state machine of a node.
+pub struct Node {
+    config: NodeConfig,
+    /// Settings in force: those of the start with those of the catalogue over them.
+    settings: NodeSettings,
+    catalog: Catalog,
+    shards: Vec<Shard>,
+    wal: Wal,
+    checkpoint: checkpoint::State,
+    gathers: BTreeMap<Token, Gather>,
+    fetches: BTreeMap<Token, fetch::Waiting>,
+    readings: BTreeMap<Token, fetch::Reading>,
+    reads: BTreeMap<JobId, fetch::ReadFor>,
+    reads_queued: VecDeque<(JobId, Job)>,
+    woken: BTreeSet<Token>,
+    lookups: BTreeMap<Token, offsets::Lookups>,
+    driving: BTreeMap<PartitionId, Vec<Token>>,
+    changes: admin::Changes,
+    topic_settings: BTreeMap<TopicId, Arc<TopicSettings>>,
+    metadata_waiting: BTreeMap<Token, topics::WaitingMetadata>,
+    producer_ids: topics::ProducerIds,
+    commits: BTreeMap<Token, groups::CommitAnswer>,
+    joins: BTreeMap<Token, groups::Join>,
+    parts: BTreeMap<Token, groups::Part>,
+    by_connection: BTreeMap<ConnectionId, BTreeSet<Token>>,
+    connection_of: BTreeMap<Token, ConnectionId>,
+    start: Option<start::Start>,
+    timers: BTreeMap<(Mono, u64), Timer>,
+    tail_order: VecDeque<(usize, PartitionId)>,
+    tail_bytes: usize,
+    random: consensus::Random,
+    next_number: u64,
+    next_internal: u64,
+    stopping: Option<bool>,
+    frozen: Option<String>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    batches_in: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    segment_reads: u64,
+}
+
+impl Node {
+    /// Takes one event. Call `settle` when no further event is at hand.
+    pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Request { token, connection, client, request } => {
+                self.on_request(now, token, connection, client, request, out);
+            }
+            Event::ConnectionClosed(connection) => self.on_connection_closed(connection),
+            Event::JobDone { id, result } => self.on_job_done(now, id, result, out),
+            Event::Timer => {}
+            Event::Observe(token) => out.push(Effect::Status(token, Box::new(self.status()))),
+            Event::Shutdown => {
+                if self.stopping.is_none() {
+                    self.stopping = Some(false);
+                    out.push(Effect::Log(LogLevel::Info, "shutting down: a clean checkpoint first".into()));
+                }
+            }
+        }
+        self.run_timers(now, out);
+    }
+
+    /// Proposes, applies and answers everything that can be. Call it after the last of a run of events.
+    pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.frozen.is_none() {
+            loop {
+                self.run_changes(now, out);
+                self.propose(now);
+                if !self.pump(now, out) {
+                    break;
+                }
+            }
+            self.start_append(out);
+        }
+        self.wake_fetches(now, out);
+        self.evict();
+        self.consider_checkpoint(now, out);
+        self.consider_stop(now, out);
+    }
+
+    /// When `step` wants `Event::Timer`; `None`: no timer is set.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let groups =
+            self.shards.iter().filter(|shard| shard.serving).filter_map(|s| s.coordinator.next_deadline());
+        self.timers.keys().next().map(|(at, _)| *at).into_iter().chain(groups).min()
+    }
+
+    fn on_request(
+        &mut self,
+        now: Now,
+        token: Token,
+        connection: ConnectionId,
+        client: Arc<ClientInfo>,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) {
+        self.by_connection.entry(connection).or_default().insert(token);
+        self.connection_of.insert(token, connection);
+        if self.checkpoint.is_closing() {
+            return; // the process ends in a moment; the client finds out by its connection and asks again
+        }
+        if let Some(start) = &mut self.start
+            && start.waiting.len() < START_REQUESTS_MAX
+        {
+            start.waiting.push_back((token, connection, client, request));
+            return;
+        }
+        self.dispatch(now, token, connection, client, request, out);
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Now,
+        token: Token,
+        connection: ConnectionId,
+        client: Arc<ClientInfo>,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) {
+        match request {
+            Request::Produce(request) => self.produce(now, token, request, out),
+            Request::Fetch(request) => self.fetch(now, token, request, out),
+            Request::ListOffsets(request) => self.list_offsets(token, request, out),
+            Request::OffsetForLeaderEpoch(request) => self.offset_for_leader_epoch(token, request, out),
+            Request::DeleteRecords(request) => self.delete_records(now, token, request, out),
+            Request::InitProducerId(request) => self.init_producer_id(token, &request, out),
+            Request::Metadata(request) => self.metadata(now, token, request, out),
+            Request::DescribeCluster(_) => self.describe_cluster(token, out),
+            change @ (Request::CreateTopics(_)
+            | Request::DeleteTopics(_)
+            | Request::CreatePartitions(_)
+            | Request::AlterConfigs(_)) => self.change(now, token, change, out),
+            Request::DescribeConfigs(request) => self.describe_configs(token, request, out),
+            Request::FindCoordinator(request) => self.find_coordinator(token, request, out),
+            Request::JoinGroup(_)
+            | Request::SyncGroup(_)
+            | Request::Heartbeat(_)
+            | Request::LeaveGroup(_)
+            | Request::OffsetCommit(_)
+            | Request::OffsetFetch(_)
+            | Request::DescribeGroups(_)
+            | Request::ListGroups(_)
+            | Request::DeleteGroups(_) => self.group_request(now, token, connection, &client, request, out),
+        }
+    }
+
+    fn on_connection_closed(&mut self, connection: ConnectionId) {
+        for token in self.by_connection.remove(&connection).unwrap_or_default() {
+            self.connection_of.remove(&token);
+            self.forget_fetch(token);
+        }
+        for shard in &mut self.shards {
+            shard.coordinator.on_connection_closed(connection);
+        }
+    }
+
+    fn on_job_done(&mut self, now: Now, id: JobId, result: Result<Done, JobError>, out: &mut Vec<Effect>) {
+        match result {
+            Err(JobError::Device { detail }) => {
+                self.stop(out, format!("the storage device failed: {detail}"))
+            }
+            Ok(Done::Append { room, held }) => {
+                (self.wal.room, self.wal.held, self.wal.full) = (room, held, false);
+                self.wal.appends_total += 1;
+                self.on_appended(id);
+            }
+            Ok(Done::Recycle { room, held }) => (self.wal.room, self.wal.held) = (room, held),
+            Ok(Done::Checkpoint { changed }) => self.on_checkpoint(now, id, changed, out),
+            Ok(Done::Read(batches)) => self.on_read(id, Ok(batches), out),
+            Ok(Done::Lookup(found)) => self.on_lookup(id, Ok(found), out),
+            Err(error) => self.on_job_failed(now, id, error, out),
+        }
+    }
+
+    fn on_job_failed(&mut self, now: Now, id: JobId, error: JobError, out: &mut Vec<Effect>) {
+        if self.wal.under_way.as_ref().is_some_and(|job| job.id == id) {
+            if !self.wal.full {
+                let text = "no space for the log: records are refused until there is some".to_owned();
+                out.push(Effect::Log(LogLevel::Error, text));
+            }
+            self.wal.full = true;
+            self.set_timer(now.mono.plus(NO_SPACE_RETRY), Timer::Append);
+        } else if self.checkpoint.is(id) {
+            self.on_checkpoint_failed(now, &error, out);
+        } else if self.reads.contains_key(&id) {
+            out.push(Effect::Log(LogLevel::Error, format!("read a segment: {error}")));
+            self.on_read(id, Err(error), out);
+        } else {
+            out.push(Effect::Log(LogLevel::Error, format!("look up a time: {error}")));
+            self.on_lookup(id, Err(error), out);
+        }
+    }
+
+    /// The append is durable: consensus may count this node in.
+    fn on_appended(&mut self, id: JobId) {
+        let Some(done) = self.wal.under_way.take_if(|job| job.id == id) else { return };
+        for (shard, number) in done.numbers {
+            self.shards[shard].group.on_persisted(number);
+        }
+    }
+
+    /// Hands what waits to consensus, unless a group commit is under way or memory is full.
+    fn propose(&mut self, now: Now) {
+        if self.wal.under_way.is_some() || self.is_tail_full() {
+            return;
+        }
+        let mut room = APPEND_BYTES_MAX.saturating_sub(staged_bytes(&self.wal.staged));
+        // Start behind the shard that was first the last time, so that a busy one cannot starve the others.
+        let count = self.shards.len();
+        let first = self.wal.appends_total as usize % count;
+        for at in (first..count).chain(0..first) {
+            if room == 0 {
+                break;
+            }
+            if self.shards[at].has_pending() {
+                room = room.saturating_sub(self.shards[at].propose(now.wall.0, room));
+            }
+        }
+    }
+
+    /// Takes one round of work from every group. Returns whether there was any.
+    fn pump(&mut self, now: Now, out: &mut Vec<Effect>) -> bool {
+        let mut any = false;
+        for at in 0..self.shards.len() {
+            while let Some(ready) = self.shards[at].group.ready() {
+                any = true;
+                if let Some(role) = ready.role
+                    && role.role != Role::Leader
+                    && self.shards[at].serving
+                {
+                    let lost = self.shards[at].resign();
+                    lost.into_iter().for_each(|then| self.on_dropped(now, at, then, out));
+                }
+                if ready.needs_persist() {
+                    self.wal.staged_numbers.push((at, ready.number));
+                    self.wal.staged.entries.extend(ready.persist);
+                    self.wal
+                        .staged
+                        .hard_states
+                        .extend(ready.hard_state.map(|state| (self.shards[at].id, state)));
+                }
+                for entry in &ready.committed {
+                    let mut applied = Vec::new();
+                    if let Err(error) = self.shards[at].apply(entry, &mut self.catalog, &mut applied) {
+                        self.stop(out, error.0);
+                        return false;
+                    }
+                    applied.into_iter().for_each(|applied| self.on_applied(now, at, applied, out));
+                }
+            }
+        }
+        any
+    }
+
+    fn start_append(&mut self, out: &mut Vec<Effect>) {
+        if self.wal.under_way.is_some() || self.wal.staged_numbers.is_empty() {
+            return;
+        }
+        let append = std::mem::take(&mut self.wal.staged);
+        let numbers = std::mem::take(&mut self.wal.staged_numbers);
+        let id = self.next_job();
+        out.push(Effect::Start { id, job: Job::Append(append.clone()) });
+        self.wal.under_way = Some(UnderWay { id, append, numbers });
+    }
+
+    fn on_applied(&mut self, now: Now, shard: usize, applied: Applied, out: &mut Vec<Effect>) {
+        match applied {
+            Applied::Grew { partition, bytes } => {
+                if bytes > 0 {
+                    self.tail_bytes += bytes;
+                    self.checkpoint.unflushed_bytes += bytes;
+                    self.tail_order.push_back((shard, partition));
+                }
+                let found = self.shards[shard].partitions.get_mut(&partition).expect("it grew");
+                self.woken.extend(found.fetches.iter().copied());
+                let end = found.log.log_end;
+                let (done, wait) =
+                    std::mem::take(&mut found.duplicates).into_iter().partition(|(last, _)| *last < end);
+                found.duplicates = wait;
+                let done: Vec<_> = done;
+                done.into_iter().for_each(|(_, token)| self.gathered(now, token, out));
+            }
+            Applied::Gone(partition, waiting, tail_bytes) => {
+                self.tail_bytes -= tail_bytes;
+                self.woken.extend(waiting);
+                self.checkpoint.drops.push(partition);
+            }
+            Applied::Catalog(change) => self.on_catalog_change(now, change, out),
+            Applied::Then(then) => self.on_then(now, shard, then, out),
+            Applied::Serving => self.on_serving(now, shard, out),
+        }
+    }
+
+    fn on_then(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
+        match then {
+            Then::Gathered(token) => self.gathered(now, token, out),
+            Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
+                coordinator.on_applied(now, ticket, effects);
+            }),
+            Then::Driven(partition) => {
+                for token in self.driving.remove(&partition).unwrap_or_default() {
+                    self.gathered(now, token, out);
+                }
+            }
+        }
+    }
+
+    fn on_dropped(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
+        match then {
+            Then::Gathered(token) => self.abandon(token, model::ErrorCode::NotLeaderOrFollower, out),
+            Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
+                coordinator.on_dropped(now, ticket, effects);
+            }),
+            Then::Driven(_) => {} // the next leader's reconciliation drives it again
+        }
+    }
+
+    // Answers
+
+    fn reply(&mut self, token: Token, response: Response, out: &mut Vec<Effect>) {
+        self.change_is_done(token);
+        let Some(connection) = self.connection_of.remove(&token) else {
+            self.on_internal_reply(token, out); // or the connection is gone
+            return;
+        };
+        if let Some(tokens) = self.by_connection.get_mut(&connection) {
+            tokens.remove(&token);
+        }
+        out.push(Effect::Reply { token, response });
+    }
+
+    /// Waits for `remaining` parts before `response` leaves; leaves at once when there are none.
+    fn gather(
+        &mut self,
+        token: Token,
+        response: Response,
+        remaining: usize,
+        deadline: Option<Mono>,
+        out: &mut Vec<Effect>,
+    ) {
+        if remaining == 0 {
+            self.reply(token, response, out);
+            return;
+        }
+        let deadline = deadline.map(|at| self.set_timer(at, Timer::Gather(token)));
+        self.gathers.insert(token, Gather { response, remaining, deadline });
+    }
+
+    fn gathered(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) {
+        let Some(gather) = self.gathers.get_mut(&token) else {
+            self.start_gathered(now, token, out); // or its time was up before
+            return;
+        };
+        gather.remaining -= 1;
+        if gather.remaining == 0 {
+            let done = self.gathers.remove(&token).expect("looked at");
+            done.deadline.and_then(|key| self.timers.remove(&key));
+            self.reply(token, done.response, out);
+        }
+    }
+
+    /// The rest of the answer will not be done in time, or never: everything in it that said success says `code`.
+    fn abandon(&mut self, token: Token, code: model::ErrorCode, out: &mut Vec<Effect>) {
+        if let Some(mut gather) = self.gathers.remove(&token) {
+            gather.deadline.and_then(|key| self.timers.remove(&key));
+            admin::fail(&mut gather.response, code);
+            self.reply(token, gather.response, out);
+        }
+    }
+
+    // Timers
+
+    fn set_timer(&mut self, at: Mono, timer: Timer) -> (Mono, u64) {
+        self.next_number += 1;
+        let key = (at, self.next_number);
+        self.timers.insert(key, timer);
+        key
+    }
+
+    fn run_timers(&mut self, now: Now, out: &mut Vec<Effect>) {
+        while let Some(entry) = self.timers.first_entry()
+            && entry.key().0 <= now.mono
+        {
+            match entry.remove() {
+                Timer::Fetch(token) => self.fetch_is_due(now, token, out),
+                Timer::Gather(token) => self.abandon(token, model::ErrorCode::RequestTimedOut, out),
+                Timer::Append => self.retry_append(out),
+                Timer::Checkpoint => self.checkpoint.is_due = true,
+                Timer::CheckpointRetry => self.retry_checkpoint(),
+                Timer::Retention => self.retain(now),
+            }
+        }
+        for shard in 0..self.shards.len() {
+            let due = |at: Mono| at <= now.mono;
+            if self.shards[shard].serving && self.shards[shard].coordinator.next_deadline().is_some_and(due) {
+                self.with_coordinator(shard, out, |coordinator, effects| coordinator.on_timer(now, effects));
+            }
+        }
+    }
+
+    fn retry_append(&mut self, out: &mut Vec<Effect>) {
+        let id = self.next_job();
+        if let Some(job) = &mut self.wal.under_way
+            && self.wal.full
+        {
+            job.id = id;
+            out.push(Effect::Start { id, job: Job::Append(job.append.clone()) });
+        }
+    }
+
+    // Memory
+
+    fn is_tail_full(&self) -> bool {
+        // What is in no segment yet cannot be dropped: proposals wait for the checkpoint under way.
+        self.tail_bytes >= 2 * self.config.tail_bytes_max
+    }
+
+    fn evict(&mut self) {
+        while self.tail_bytes > self.config.tail_bytes_max {
+            let Some((shard, partition)) = self.tail_order.front().copied() else { return };
+            match self.shards[shard].partitions.get_mut(&partition).map(crate::partition::Partition::evict) {
+                Some(None) => return,
+                Some(Some(bytes)) => self.tail_bytes -= bytes,
+                None => {} // deleted since
+            }
+            self.tail_order.pop_front();
+        }
+    }
+
+    // Small things
+
+    fn next_job(&mut self) -> JobId {
+        self.next_number += 1;
+        JobId(self.next_number)
+    }
+
+    /// A token for a wait of the node's own; never one of a client.
+    fn internal_token(&mut self) -> Token {
+        self.next_internal += 1;
+        Token(u64::MAX - self.next_internal)
+    }
+
+    fn shard_index(&self, id: ShardId) -> usize {
+        let index = id.0 as usize;
+        assert!(index < self.shards.len(), "a placed partition's shard exists");
+        index
+    }
+
+    fn stop(&mut self, out: &mut Vec<Effect>, reason: String) {
+        if self.frozen.is_none() {
+            self.frozen = Some(reason.clone());
+            out.push(Effect::Stop(Some(reason)));
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.start.is_none() && self.frozen.is_none()
+    }
+
+    /// Whether records are refused because the disk is (nearly) full.
+    fn refuses_records(&self) -> bool {
+        self.wal.full || self.wal.room < WAL_RESERVE_BYTES
+    }
+
+    fn status(&self) -> Status {
+        let mut conditions = Vec::new();
+        conditions.extend(self.frozen.clone());
+        if self.start.is_some() {
+            conditions.push("starting: the log is being applied".to_owned());
+        }
+        if self.refuses_records() && self.is_ready() {
+            conditions.push("the disk is full: records are refused, reads and deletes work".to_owned());
+        }
+        conditions.extend(self.checkpoint.trouble.clone());
+        Status {
+            ready: self.is_ready(),
+            conditions,
+            topics: self.catalog.topic_count() as u64,
+            partitions: self.shards.iter().map(|shard| shard.partitions.len() as u64).sum(),
+            shards: self.shards.len() as u64,
+            groups: self.shards.iter().map(|shard| shard.coordinator.group_count() as u64).sum(),
+            delayed_produces: self.gathers.len() as u64,
+            delayed_fetches: self.fetches.len() as u64,
+            tail_bytes: self.tail_bytes as u64,
+            wal_held_bytes: self.wal.held,
+            wal_room_bytes: self.wal.room,
+            wal_appends_total: self.wal.appends_total,
+            checkpoints_total: self.checkpoint.total,
+            batches_in_total: self.counters.batches_in,
+            bytes_in_total: self.counters.bytes_in,
+            bytes_out_total: self.counters.bytes_out,
+            segment_reads_total: self.counters.segment_reads,
+        }
+    }
+}
+
+fn staged_bytes(append: &WalAppend) -> usize {
+    append.entries.iter().map(|entry| entry.payload.size()).sum()
+}

@@ -1,0 +1,185 @@
+//! Produce: check each batch, give it its offsets, propose it. The answer leaves when all are committed, which means
+//! fsynced on a majority; `acks=1` is answered like `acks=all`.
+
+use super::Node;
+use crate::command::Command;
+use crate::config::{TimestampType, TopicSettings};
+use crate::event::Effect;
+use crate::mutant::Mutant;
+use crate::partition::AppendVerdict;
+use crate::request::{
+    Produce, ProducePartition, ProduceResponse, ProducedBatch, ProducedPartition, ProducedTopic, Refusal,
+    Response, Token,
+};
+use crate::shard::Then;
+use bytes::Bytes;
+use model::batch::with_append_time;
+use model::{ErrorCode, Now, PartitionId, ShardId};
+
+/// Batches below this size are copied, so that a few of them do not keep a large request buffer in memory.
+const COPY_BELOW_BYTES: usize = 2 << 10;
+
+/// How one batch went.
+struct Outcome {
+    refusal: Refusal,
+    base_offset: i64,
+    log_append_time_ms: i64,
+    log_start_offset: i64,
+    waits: bool,
+}
+
+impl Outcome {
+    fn refused(refusal: impl Into<Refusal>) -> Outcome {
+        Outcome {
+            refusal: refusal.into(),
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+            waits: false,
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn produce(&mut self, now: Now, token: Token, request: Produce, out: &mut Vec<Effect>) {
+        let mut waiting = 0;
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in request.topics {
+            let place = self.resolve(&topic.topic).map(|found| (found.id, found.shards.clone()));
+            let settings = place.as_ref().ok().and_then(|(id, _)| self.topic_settings(*id));
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in topic.partitions {
+                let index = asked.index;
+                let outcome = match (&place, &settings) {
+                    (Ok((id, shards)), Some(settings)) => {
+                        let shard = usize::try_from(index).ok().and_then(|index| shards.get(index)).copied();
+                        let id = PartitionId { topic: *id, index };
+                        self.append(now, token, id, shard, asked, settings)
+                    }
+                    (Err(code), _) => Outcome::refused(*code),
+                    (_, None) => Outcome::refused(ErrorCode::UnknownTopicOrPartition),
+                };
+                waiting += usize::from(outcome.waits);
+                partitions.push(ProducedPartition {
+                    index,
+                    current_leader: None,
+                    refusal: outcome.refusal,
+                    base_offset: outcome.base_offset,
+                    log_append_time_ms: outcome.log_append_time_ms,
+                    log_start_offset: outcome.log_start_offset,
+                });
+            }
+            topics.push(ProducedTopic { topic: topic.topic, partitions });
+        }
+        if self.config.mutant == Some(Mutant::AckBeforeCommit) {
+            waiting = 0;
+        }
+        let response = Response::Produce(ProduceResponse { topics, endpoints: Vec::new() });
+        self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    fn append(
+        &mut self,
+        now: Now,
+        token: Token,
+        id: PartitionId,
+        shard: Option<ShardId>,
+        asked: ProducePartition,
+        settings: &TopicSettings,
+    ) -> Outcome {
+        let batch = match asked.batch {
+            Ok(batch) => batch,
+            Err(refusal) => return Outcome::refused(refusal),
+        };
+        if let Err(refusal) = self.check_batch(now, &batch, settings) {
+            return Outcome::refused(refusal);
+        }
+        let Some(shard) = shard else { return Outcome::refused(ErrorCode::UnknownTopicOrPartition) };
+        let mutant = self.config.mutant;
+        let at = self.shard_index(shard);
+        let shard = &mut self.shards[at];
+        if !shard.serving {
+            return Outcome::refused(ErrorCode::NotLeaderOrFollower);
+        }
+        let Some(partition) = shard.partitions.get_mut(&id) else {
+            return Outcome::refused(ErrorCode::UnknownTopicOrPartition);
+        };
+        let log_start_offset = partition.log.log_start.0;
+        let mut verdict = partition.judge(&batch.header);
+        if mutant == Some(Mutant::SequenceUnchecked) {
+            verdict = AppendVerdict::Proposed(partition.proposed_end());
+        }
+        let stamped = settings.timestamp_type == TimestampType::LogAppendTime;
+        let outcome = |base_offset: i64, waits| Outcome {
+            refusal: Refusal::OK,
+            base_offset,
+            log_append_time_ms: if stamped { now.wall.0 } else { -1 },
+            log_start_offset,
+            waits,
+        };
+        match verdict {
+            AppendVerdict::Refused(code) => Outcome::refused(code),
+            AppendVerdict::Committed(base_offset) => outcome(base_offset.0, false),
+            AppendVerdict::InFlight(before) => {
+                let early = mutant == Some(Mutant::DuplicateAckedEarly);
+                if !early {
+                    partition.duplicates.push((before.last_offset, token));
+                }
+                outcome(before.base_offset.0, !early)
+            }
+            AppendVerdict::Proposed(_) => {
+                let base_offset = partition.propose(&batch.header, now.wall.0);
+                let bytes =
+                    if stamped { with_append_time(&batch.bytes, now.wall.0) } else { unpinned(batch.bytes) };
+                let size = u32::try_from(bytes.len()).expect("a batch is smaller than a request");
+                let command = Command::Append { partition: id, base_offset, leader_epoch: shard.epoch, size };
+                shard.add_with(command, bytes, Some(Then::Gathered(token)));
+                self.counters.batches_in += 1;
+                self.counters.bytes_in += u64::from(size);
+                let shown = if mutant == Some(Mutant::OffsetMisreported) {
+                    (base_offset.0 - 1).max(0)
+                } else {
+                    base_offset.0
+                };
+                outcome(shown, true)
+            }
+        }
+    }
+
+    fn check_batch(&self, now: Now, batch: &ProducedBatch, settings: &TopicSettings) -> Result<(), Refusal> {
+        if let Some(reason) = &self.frozen {
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
+        }
+        if self.refuses_records() {
+            let text = "the disk is full: records are refused until there is space";
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, text));
+        }
+        if settings.min_insync_replicas > 1 {
+            let text = format!(
+                "min.insync.replicas is {}, but the topic has one replica",
+                settings.min_insync_replicas
+            );
+            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, text));
+        }
+        if batch.bytes.len() > settings.message_bytes_max {
+            let text = format!(
+                "a batch of {} bytes is above max.message.bytes={}",
+                batch.bytes.len(),
+                settings.message_bytes_max
+            );
+            return Err(Refusal::new(ErrorCode::MessageTooLarge, text));
+        }
+        let (from, to) = (batch.header.base_timestamp, batch.header.max_timestamp);
+        let early = now.wall.0.saturating_sub(from) > settings.timestamp_before_ms_max;
+        let late = to.saturating_sub(now.wall.0) > settings.timestamp_after_ms_max;
+        if settings.timestamp_type == TimestampType::CreateTime && (early || late) {
+            let text = format!("timestamps {from} to {to} are too far from the broker's time {}", now.wall.0);
+            return Err(Refusal::new(ErrorCode::InvalidTimestamp, text));
+        }
+        Ok(())
+    }
+}
+
+fn unpinned(bytes: Bytes) -> Bytes {
+    if bytes.len() < COPY_BELOW_BYTES { Bytes::copy_from_slice(&bytes) } else { bytes }
+}

@@ -1,0 +1,218 @@
+//! The start of a node: shards from the checkpoint, entries behind it through consensus, then the catalogue and the shards
+//! are brought to agree. Requests that come meanwhile wait.
+
+use super::{Counters, Node, NodeConfig, Wal, checkpoint};
+use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
+use crate::command::Command;
+use crate::event::{Effect, LogLevel};
+use crate::group::{Coordinator, GroupConfig};
+use crate::request::{ClientInfo, ConnectionId, Request, Token};
+use crate::shard::{Shard, Then};
+use consensus::{Group, Restored};
+use model::job::{PartitionSegments, Recovered};
+use model::{Now, PartitionId, ShardId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// A start that is not finished.
+pub(super) struct Start {
+    /// Requests that wait for it.
+    pub(super) waiting: VecDeque<(Token, ConnectionId, Arc<ClientInfo>, Request)>,
+    token: Token,
+    remaining: usize,
+    reconciled: bool,
+}
+
+impl Node {
+    /// A node as its disk left it. Serves after a few steps: `Status::ready` says when.
+    ///
+    /// # Errors
+    /// One sentence when what is on disk does not fit together. Nothing was changed.
+    pub fn new(config: NodeConfig, recovered: Recovered, now: Now) -> Result<Node, String> {
+        let mut segments: BTreeMap<PartitionId, PartitionSegments> =
+            recovered.segments.into_iter().map(|found| (found.partition, found)).collect();
+        let highest = recovered
+            .shards
+            .iter()
+            .map(|shard| shard.shard)
+            .chain(recovered.entries.iter().map(|(id, _)| *id));
+        let count = highest.map(|id| id.0 + 1).max().unwrap_or(0).max(config.data_shards.max(1) + 1);
+        let damaged = recovered.damage.is_some();
+        let mut entries: BTreeMap<_, _> = recovered.entries.into_iter().collect();
+        let hard_states: BTreeMap<_, _> = recovered.hard_states.into_iter().collect();
+        let checkpoints: BTreeMap<_, _> = recovered.shards.iter().map(|shard| (shard.shard, shard)).collect();
+        let mut catalog = Catalog::default();
+        let mut shards = Vec::with_capacity(count as usize);
+        for id in (0..count).map(ShardId) {
+            let mut restored = Restored::default();
+            if let Some(checkpoint) = checkpoints.get(&id) {
+                restored.applied = checkpoint.applied;
+                restored.applied_term = checkpoint.applied_term;
+                restored.voters = checkpoint.voters.clone();
+                restored.hard_state = checkpoint.hard_state;
+            }
+            if !damaged {
+                restored.entries = entries.remove(&id).unwrap_or_default();
+                if let Some(state) = hard_states.get(&id) {
+                    restored.hard_state = *state;
+                }
+            }
+            restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
+            let raft_id =
+                u64::try_from(config.node.0).map_err(|_| "node ids are not negative".to_owned())? + 1;
+            let mut raft = consensus::Config::new(id, raft_id, vec![raft_id]);
+            raft.seed = config.seed;
+            let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
+            let coordinator = Coordinator::new(group_config(&config), config.seed ^ u64::from(id.0));
+            let mut shard = Shard::new(id, group, coordinator, config.mutant);
+            if let Some(checkpoint) = checkpoints.get(&id)
+                && let Some(found) = shard.restore(checkpoint, &mut segments).map_err(|error| error.0)?
+            {
+                catalog = found;
+            }
+            shards.push(shard);
+        }
+        let mut node = Node::assembled(config, catalog, shards);
+        (node.wal.room, node.wal.held) = (recovered.room, recovered.held);
+        node.settings_changed(&mut Vec::new());
+        if let Some(damage) = recovered.damage {
+            node.start = None;
+            node.frozen = Some(format!(
+                "the log is damaged: {damage}; what is whole can be read, writes are refused until `sternpost recover`"
+            ));
+        }
+        node.set_retention_timer(now);
+        node.set_checkpoint_timer(now);
+        Ok(node)
+    }
+
+    fn assembled(config: NodeConfig, catalog: Catalog, shards: Vec<Shard>) -> Node {
+        let start_token = Token(u64::MAX);
+        Node {
+            random: consensus::Random::new(config.seed),
+            settings: config.settings.clone(),
+            config,
+            catalog,
+            shards,
+            wal: Wal::default(),
+            checkpoint: checkpoint::State::default(),
+            gathers: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            readings: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            reads_queued: VecDeque::new(),
+            woken: BTreeSet::new(),
+            lookups: BTreeMap::new(),
+            driving: BTreeMap::new(),
+            changes: super::admin::Changes::default(),
+            topic_settings: BTreeMap::new(),
+            metadata_waiting: BTreeMap::new(),
+            producer_ids: super::topics::ProducerIds::default(),
+            commits: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
+            connection_of: BTreeMap::new(),
+            start: Some(Start {
+                waiting: VecDeque::new(),
+                token: start_token,
+                remaining: 0,
+                reconciled: false,
+            }),
+            timers: BTreeMap::new(),
+            tail_order: VecDeque::new(),
+            tail_bytes: 0,
+            next_number: 0,
+            next_internal: 0,
+            stopping: None,
+            frozen: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The state of this shard is complete: its groups have their coordinator; with the last one the catalogue and the
+    /// shards are compared.
+    pub(super) fn on_serving(&mut self, now: Now, shard: usize, out: &mut Vec<Effect>) {
+        self.shards[shard].coordinator.become_leader(now);
+        let all = self.shards.iter().all(|shard| shard.serving);
+        if all && self.start.as_ref().is_some_and(|start| !start.reconciled) {
+            self.reconcile(now, out);
+        }
+    }
+
+    /// A stop may have fallen between a change of the catalogue and the entries it leads to: propose what is missing.
+    fn reconcile(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some(start) = &mut self.start else { return };
+        start.reconciled = true;
+        let token = start.token;
+        if !self.catalog.is_formatted() {
+            let data_shards = self.shards.len() as u32 - 1;
+            let coordinators =
+                (0..COORDINATOR_PARTITIONS as u32).map(|at| ShardId(1 + at % data_shards)).collect();
+            self.shards[0].add(Command::Catalog(CatalogCommand::Format { coordinators }), None);
+        }
+        let wanted: BTreeMap<PartitionId, ShardId> =
+            self.catalog.topics().flat_map(|t| t.partitions()).collect();
+        let mut missing = Vec::new();
+        for (id, shard) in &wanted {
+            let at = self.shard_index(*shard);
+            if !self.shards[at].partitions.contains_key(id) {
+                missing.push((at, *id, Command::CreatePartition(*id)));
+            }
+        }
+        for (at, shard) in self.shards.iter().enumerate() {
+            let orphans = shard.partitions.keys().filter(|id| !wanted.contains_key(id));
+            missing.extend(orphans.map(|id| (at, *id, Command::DeletePartition(*id))));
+        }
+        if !missing.is_empty() {
+            let text = format!("{} partitions are created or deleted as the catalogue says", missing.len());
+            out.push(Effect::Log(LogLevel::Info, text));
+        }
+        if let Some(start) = &mut self.start {
+            start.remaining = missing.len();
+        }
+        for (at, id, command) in missing {
+            self.driving.entry(id).or_default().push(token);
+            self.shards[at].add(command, Some(Then::Driven(id)));
+        }
+        self.consider_started(now, out);
+    }
+
+    /// One of the start's own proposals is applied. Returns whether the token was the start's.
+    pub(super) fn start_gathered(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) -> bool {
+        let Some(start) = self.start.as_mut().filter(|start| start.token == token) else { return false };
+        start.remaining -= 1;
+        self.consider_started(now, out);
+        true
+    }
+
+    pub(super) fn consider_started(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let done = |start: &Start| start.reconciled && start.remaining == 0;
+        if !self.catalog.is_formatted() || !self.start.as_ref().is_some_and(done) {
+            return;
+        }
+        let start = self.start.take().expect("looked at");
+        out.push(Effect::Log(LogLevel::Info, "ready".into()));
+        for (token, connection, client, request) in start.waiting {
+            // A connection may have gone meanwhile: its question needs no answer.
+            if self.connection_of.contains_key(&token) {
+                self.dispatch(now, token, connection, client, request, out);
+            }
+        }
+    }
+}
+
+fn group_config(config: &NodeConfig) -> GroupConfig {
+    let settings = &config.settings;
+    GroupConfig {
+        session_timeout_min: settings.group_session_timeout_min,
+        session_timeout_max: settings.group_session_timeout_max,
+        initial_rebalance_delay: settings.group_initial_rebalance_delay,
+        offsets_retention: settings.offsets_retention,
+        offsets_retention_check_interval: settings.offsets_retention_check_interval,
+        group_size_max: settings.group_size_max,
+        offset_metadata_bytes_max: settings.offset_metadata_bytes_max,
+        mutant: config.group_mutant,
+        ..GroupConfig::default()
+    }
+}

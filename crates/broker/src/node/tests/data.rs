@@ -1,0 +1,258 @@
+//! Records in and out, over restarts, checkpoints, a full disk and a failed one.
+
+use super::topics::{create, new_topic};
+use super::{Harness, bases};
+use crate::event::Event;
+use crate::request::*;
+use crate::sample::batch;
+use model::job::JobError;
+use model::{BatchHeader, ErrorCode, Offset};
+use std::time::Duration;
+
+fn produce(producer: Option<(i64, i32)>, count: i32) -> Request {
+    let bytes = batch(count, 1_000_000, producer, 3000);
+    let header = BatchHeader::read(&bytes).expect("header");
+    let partition = ProducePartition { index: 0, batch: Ok(ProducedBatch { header, bytes }) };
+    let topic = ProduceTopic { topic: TopicRef::Name("a".into()), partitions: vec![partition] };
+    Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(5), topics: vec![topic] })
+}
+
+fn produced(response: Response) -> (ErrorCode, i64) {
+    match response {
+        Response::Produce(response) => {
+            let partition = &response.topics[0].partitions[0];
+            (partition.refusal.code, partition.base_offset)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fetch(offset: i64, wait: Duration) -> Request {
+    let partition = FetchPartition {
+        index: 0,
+        current_leader_epoch: -1,
+        offset,
+        last_fetched_epoch: -1,
+        bytes_max: 1 << 20,
+    };
+    let topic = FetchTopic { topic: TopicRef::Name("a".into()), partitions: vec![partition] };
+    Request::Fetch(Fetch {
+        wait_max: wait,
+        bytes_min: 1,
+        bytes_max: 1 << 20,
+        read_committed: false,
+        rack: String::new(),
+        topics: vec![topic],
+    })
+}
+
+fn fetched(response: Response) -> FetchedPartition {
+    match response {
+        Response::Fetch(mut response) => response.topics.remove(0).partitions.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn harness() -> Harness {
+    let mut h = Harness::new();
+    assert_eq!(create(&mut h, vec![new_topic("a", 1)]), [ErrorCode::None]);
+    h
+}
+
+#[test]
+fn an_ack_waits_for_the_disk_and_survives_a_crash() {
+    let mut h = harness();
+    h.held = true;
+    let token = h.ask(produce(None, 3));
+    assert!(h.answer(token).is_none(), "not durable yet");
+    assert!(fetched(h.call(fetch(0, Duration::ZERO))).batches.is_empty(), "not committed yet");
+    h.release();
+    assert_eq!(h.answer(token).map(produced), Some((ErrorCode::None, 0)));
+    let mut h = h.crash();
+    let found = fetched(h.call(fetch(1, Duration::ZERO)));
+    assert_eq!((bases(&found.batches), found.high_watermark), (vec![Offset(0)], 3));
+    assert_eq!(found.batches[0].header().partition_leader_epoch, 0);
+    assert_eq!(produced(h.call(produce(None, 1))), (ErrorCode::None, 3));
+    let found = fetched(h.call(fetch(3, Duration::ZERO)));
+    assert_eq!(found.batches[0].header().partition_leader_epoch, 1, "a restart is a new leader epoch");
+}
+
+#[test]
+fn idempotence_over_flight_commit_restart_and_checkpoint() {
+    let mut h = harness();
+    h.held = true;
+    let first = h.ask(produce(Some((5, 0)), 2));
+    let retry = h.ask(produce(Some((5, 0)), 2));
+    let gap = h.ask(produce(Some((5, 9)), 1));
+    assert_eq!(h.answer(gap).map(produced), Some((ErrorCode::OutOfOrderSequenceNumber, -1)));
+    assert!(h.answer(retry).is_none(), "a duplicate waits for the first one's commit");
+    h.release();
+    assert_eq!(h.answer(first).map(produced), Some((ErrorCode::None, 0)));
+    assert_eq!(h.answer(retry).map(produced), Some((ErrorCode::None, 0)));
+    let mut h = h.crash();
+    assert_eq!(produced(h.call(produce(Some((5, 0)), 2))), (ErrorCode::None, 0));
+    assert_eq!(produced(h.call(produce(Some((5, 2)), 2))), (ErrorCode::None, 2));
+    h.checkpoint();
+    let mut h = h.crash();
+    assert_eq!(produced(h.call(produce(Some((5, 2)), 2))), (ErrorCode::None, 2));
+    assert_eq!(fetched(h.call(fetch(0, Duration::ZERO))).high_watermark, 4);
+}
+
+#[test]
+fn long_polls_end_with_data_or_with_time() {
+    let mut h = harness();
+    let waiting = h.ask(fetch(0, Duration::from_millis(500)));
+    assert!(h.answer(waiting).is_none());
+    h.call(produce(None, 1));
+    assert_eq!(h.answer(waiting).map(fetched).map(|p| p.batches.len()), Some(1));
+    let waiting = h.ask(fetch(1, Duration::from_millis(500)));
+    h.pass(Duration::from_millis(499));
+    assert!(h.answer(waiting).is_none());
+    h.pass(Duration::from_millis(1));
+    assert_eq!(h.answer(waiting).map(fetched).map(|p| p.batches.len()), Some(0));
+    let gone = h.ask(fetch(1, Duration::from_millis(500)));
+    h.event(Event::ConnectionClosed(ConnectionId(1)));
+    h.call(produce(None, 1));
+    assert!(h.answer(gone).is_none());
+}
+
+#[test]
+fn records_below_memory_come_from_segments() {
+    let mut h = harness();
+    for at in 0..800 {
+        assert_eq!(produced(h.call(produce(None, 1))), (ErrorCode::None, at));
+    }
+    assert!(h.status().checkpoints_total > 0, "memory filled up");
+    assert!(h.status().tail_bytes <= 1 << 20);
+    let mut offset = 0;
+    while offset < 800 {
+        let found = fetched(h.call(fetch(offset, Duration::ZERO)));
+        assert_eq!(found.batches[0].base_offset, Offset(offset));
+        offset = found.batches.last().expect("some").next_offset().0;
+    }
+    assert!(h.status().segment_reads_total > 0);
+    let mut h = h.crash();
+    assert_eq!(fetched(h.call(fetch(0, Duration::ZERO))).high_watermark, 800);
+}
+
+#[test]
+fn offsets_out_of_range_and_wrong_epochs() {
+    let mut h = harness();
+    h.call(produce(None, 2));
+    assert_eq!(fetched(h.call(fetch(3, Duration::ZERO))).error, ErrorCode::OffsetOutOfRange);
+    assert_eq!(fetched(h.call(fetch(-1, Duration::ZERO))).error, ErrorCode::OffsetOutOfRange);
+    let with_epoch = |epoch| {
+        let Request::Fetch(mut request) = fetch(0, Duration::ZERO) else { unreachable!() };
+        request.topics[0].partitions[0].current_leader_epoch = epoch;
+        Request::Fetch(request)
+    };
+    let mut h = h.crash();
+    assert_eq!(fetched(h.call(with_epoch(0))).error, ErrorCode::FencedLeaderEpoch);
+    assert_eq!(fetched(h.call(with_epoch(2))).error, ErrorCode::UnknownLeaderEpoch);
+    assert_eq!(fetched(h.call(with_epoch(1))).error, ErrorCode::None);
+}
+
+#[test]
+fn delete_records_and_list_offsets() {
+    let mut h = harness();
+    for _ in 0..4 {
+        h.call(produce(None, 2));
+    }
+    let delete =
+        DeleteRecords { topics: vec![("a".into(), vec![(0, 5), (7, 1)])], timeout: Duration::from_secs(1) };
+    match h.call(Request::DeleteRecords(delete)) {
+        Response::DeleteRecords(response) => assert_eq!(
+            response.topics[0].1,
+            [(0, 5, ErrorCode::None), (7, -1, ErrorCode::UnknownTopicOrPartition)]
+        ),
+        other => panic!("{other:?}"),
+    }
+    h.checkpoint();
+    let mut h = h.crash();
+    assert_eq!(fetched(h.call(fetch(4, Duration::ZERO))).error, ErrorCode::OffsetOutOfRange);
+    let list = |h: &mut Harness, target| {
+        let partition = ListOffsetsPartition { index: 0, current_leader_epoch: -1, target };
+        let topic = ListOffsetsTopic { topic: TopicRef::Name("a".into()), partitions: vec![partition] };
+        match h.call(Request::ListOffsets(ListOffsets { read_committed: false, topics: vec![topic] })) {
+            Response::ListOffsets(mut response) => response.topics.remove(0).partitions.remove(0).found,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(list(&mut h, OffsetTarget::Earliest), FoundOffset::Offset { offset: 5, .. }));
+    assert!(matches!(list(&mut h, OffsetTarget::Latest), FoundOffset::Offset { offset: 8, .. }));
+    assert!(
+        matches!(list(&mut h, OffsetTarget::Timestamp(5)), FoundOffset::InBatch { batch, from: 5, .. } if batch.base_offset == Offset(4))
+    );
+    assert!(matches!(list(&mut h, OffsetTarget::Timestamp(2_000_000)), FoundOffset::Nothing));
+}
+
+#[test]
+fn a_full_disk_refuses_records_and_recovers() {
+    let mut h = harness();
+    h.held = true;
+    let token = h.ask(produce(None, 1));
+    h.fail_job(JobError::NoSpace);
+    assert_eq!(h.call(produce(None, 1)).pipe(produced).0, ErrorCode::KafkaStorageError);
+    assert!(h.status().conditions.iter().any(|text| text.contains("disk is full")));
+    assert!(fetched(h.call(fetch(0, Duration::ZERO))).error.is_none(), "reads go on");
+    h.held = false;
+    h.pass(Duration::from_secs(1));
+    assert_eq!(h.answer(token).map(produced), Some((ErrorCode::None, 0)), "the append was tried again");
+    assert_eq!(produced(h.call(produce(None, 1))), (ErrorCode::None, 1));
+}
+
+#[test]
+fn a_failed_device_stops_the_node() {
+    let mut h = harness();
+    h.held = true;
+    let token = h.ask(produce(None, 1));
+    h.fail_job(JobError::Device { detail: "EIO".into() });
+    assert!(h.answer(token).is_none());
+    assert!(matches!(&h.stopped, Some(Some(reason)) if reason.contains("EIO")));
+}
+
+#[test]
+fn a_clean_stop_leaves_nothing_to_replay() {
+    let mut h = harness();
+    h.call(produce(None, 1));
+    h.event(Event::Shutdown);
+    assert_eq!(h.stopped, Some(None));
+    assert!(h.disk.entries.values().all(Vec::is_empty), "the checkpoint has everything");
+    let mut h = h.crash();
+    assert_eq!(fetched(h.call(fetch(0, Duration::ZERO))).batches.len(), 1);
+}
+
+#[test]
+fn requests_wait_for_the_start() {
+    let h = harness();
+    let (config, disk) = (h.node.config.clone(), h.disk.clone());
+    let mut h = Harness::over(config.clone(), disk.clone());
+    h.node = super::Node::new(config, disk.recovered(), h.now).expect("start");
+    h.held = true;
+    let token = h.ask(produce(None, 1));
+    assert!(!h.status().ready);
+    h.release();
+    assert!(h.status().ready);
+    assert_eq!(h.answer(token).map(produced), Some((ErrorCode::None, 0)));
+}
+
+#[test]
+fn old_segments_go_by_time() {
+    let mut h = harness();
+    h.call(produce(None, 2));
+    h.checkpoint();
+    h.pass(Duration::from_secs(8 * 24 * 60 * 60));
+    assert_eq!(fetched(h.call(fetch(0, Duration::ZERO))).error, ErrorCode::OffsetOutOfRange);
+    assert_eq!(fetched(h.call(fetch(2, Duration::ZERO))).log_start_offset, 2);
+    h.checkpoint();
+    assert!(h.disk.segments.values().all(Vec::is_empty));
+    let mut h = h.crash();
+    assert_eq!(fetched(h.call(fetch(2, Duration::ZERO))).high_watermark, 2);
+}
+
+trait Pipe: Sized {
+    fn pipe<T>(self, into: impl FnOnce(Self) -> T) -> T {
+        into(self)
+    }
+}
+impl Pipe for Response {}

@@ -1,0 +1,276 @@
+//! A node of one over a disk of plain memory: each job is done when the harness says so, and a restart sees what was
+//! done before it.
+
+mod data;
+mod topics;
+
+use super::{Node, NodeConfig};
+use crate::config::NodeSettings;
+use crate::event::{Effect, Event, Status};
+use crate::request::{ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
+use model::job::{
+    Checkpoint, Done, Job, JobError, JobId, PartitionSegments, Recovered, SegmentMeta, ShardCheckpoint,
+    WalAppend,
+};
+use model::{Entry, HardState, Mono, NodeId, Now, Offset, PartitionId, ShardId, StoredBatch, WallMs};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a disk would keep.
+#[derive(Clone, Default)]
+pub struct MemoryDisk {
+    entries: BTreeMap<ShardId, Vec<Entry>>,
+    hard_states: BTreeMap<ShardId, HardState>,
+    shards: Vec<ShardCheckpoint>,
+    segments: BTreeMap<PartitionId, Vec<(SegmentMeta, Vec<StoredBatch>)>>,
+}
+
+impl MemoryDisk {
+    fn append(&mut self, append: WalAppend) -> Done {
+        assert!(!append.entries.is_empty() || !append.hard_states.is_empty());
+        for entry in append.entries {
+            let log = self.entries.entry(entry.shard).or_default();
+            log.retain(|before| before.index < entry.index);
+            log.push(entry);
+        }
+        self.hard_states.extend(append.hard_states);
+        Done::Append { room: 1 << 30, held: 0 }
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Done {
+        let mut changed = Vec::new();
+        for flush in checkpoint.flushes {
+            let segments = self.segments.entry(flush.partition).or_default();
+            let first = flush.batches.first().expect("a flush has batches").base_offset;
+            if let Some((last, _)) = segments.last() {
+                assert_eq!(last.end_offset, first, "flushes continue the segments");
+            }
+            let bytes: u64 = flush.batches.iter().map(|batch| batch.size() as u64).sum();
+            let meta = SegmentMeta {
+                base_offset: first,
+                end_offset: flush.batches.last().expect("checked").next_offset(),
+                size: bytes,
+                batch_bytes: bytes,
+                first_timestamp: flush.batches[0].max_timestamp,
+                max_timestamp: flush.batches.iter().map(|batch| batch.max_timestamp).max().expect("checked"),
+            };
+            segments.push((meta, flush.batches));
+            changed.push(flush.partition);
+        }
+        for (partition, log_start) in checkpoint.trims {
+            self.segments.entry(partition).or_default().retain(|(meta, _)| meta.end_offset > log_start);
+            changed.push(partition);
+        }
+        for partition in checkpoint.drops {
+            self.segments.remove(&partition);
+        }
+        self.shards = checkpoint.shards;
+        let found = |partition: PartitionId| PartitionSegments {
+            partition,
+            segments: self
+                .segments
+                .get(&partition)
+                .map(|s| s.iter().map(|(m, _)| *m).collect())
+                .unwrap_or_default(),
+        };
+        Done::Checkpoint { changed: changed.into_iter().map(found).collect() }
+    }
+
+    fn all_batches(&self, partition: PartitionId) -> impl Iterator<Item = &StoredBatch> {
+        self.segments.get(&partition).into_iter().flatten().flat_map(|(_, batches)| batches)
+    }
+
+    fn run(&mut self, job: Job) -> Result<Done, JobError> {
+        Ok(match job {
+            Job::Append(append) => self.append(append),
+            Job::Checkpoint(checkpoint) => self.checkpoint(checkpoint),
+            Job::Recycle(recycle) => {
+                for (shard, from) in recycle.keep_from {
+                    self.entries.entry(shard).or_default().retain(|entry| entry.index >= from);
+                }
+                Done::Recycle { room: 1 << 30, held: 0 }
+            }
+            Job::Read(read) => {
+                let wanted = |batch: &&StoredBatch| {
+                    batch.next_offset() > read.offset && batch.next_offset() <= read.segment.end_offset
+                };
+                Done::Read(self.all_batches(read.partition).filter(wanted).take(1).cloned().collect())
+            }
+            Job::Lookup(lookup) => {
+                let wanted = |batch: &&StoredBatch| {
+                    batch.max_timestamp >= lookup.timestamp && batch.next_offset() > lookup.from
+                };
+                Done::Lookup(self.all_batches(lookup.partition).find(wanted).cloned())
+            }
+        })
+    }
+
+    fn recovered(&self) -> Recovered {
+        let behind = |id: &ShardId, log: &Vec<Entry>| {
+            let applied = self.shards.iter().find(|shard| shard.shard == *id).map(|shard| shard.applied);
+            let log = log.iter().filter(|entry| applied.is_none_or(|applied| entry.index > applied));
+            (*id, log.cloned().collect())
+        };
+        Recovered {
+            shards: self.shards.clone(),
+            segments: self
+                .segments
+                .iter()
+                .map(|(partition, segments)| PartitionSegments {
+                    partition: *partition,
+                    segments: segments.iter().map(|(meta, _)| *meta).collect(),
+                })
+                .collect(),
+            entries: self.entries.iter().map(|(id, log)| behind(id, log)).collect(),
+            hard_states: self.hard_states.iter().map(|(id, state)| (*id, *state)).collect(),
+            room: 1 << 30,
+            ..Recovered::default()
+        }
+    }
+}
+
+/// A node, its disk and its one client.
+pub struct Harness {
+    pub node: Node,
+    pub disk: MemoryDisk,
+    pub now: Now,
+    pub held: bool,
+    jobs: VecDeque<(JobId, Job)>,
+    replies: BTreeMap<Token, Response>,
+    next_token: u64,
+    pub stopped: Option<Option<String>>,
+}
+
+pub fn config() -> NodeConfig {
+    NodeConfig {
+        node: NodeId(1),
+        cluster_id: "test".into(),
+        endpoint: Endpoint { node: NodeId(1), host: "localhost".into(), port: 9092, rack: None },
+        seed: 7,
+        settings: NodeSettings::default(),
+        data_shards: 4,
+        tail_bytes_max: 1 << 20,
+        checkpoint_bytes: 1 << 20,
+        wal_held_bytes_max: 1 << 30,
+        mutant: None,
+        group_mutant: None,
+    }
+}
+
+impl Harness {
+    pub fn new() -> Harness {
+        Harness::with(config())
+    }
+
+    pub fn with(config: NodeConfig) -> Harness {
+        Harness::over(config, MemoryDisk::default())
+    }
+
+    pub fn over(config: NodeConfig, disk: MemoryDisk) -> Harness {
+        let now = Now { mono: Mono(1), wall: WallMs(1_000_000) };
+        let node = Node::new(config, disk.recovered(), now).expect("start");
+        let mut harness = Harness {
+            node,
+            disk,
+            now,
+            held: false,
+            jobs: VecDeque::new(),
+            replies: BTreeMap::new(),
+            next_token: 0,
+            stopped: None,
+        };
+        harness.settle(Vec::new());
+        harness
+    }
+
+    /// The process ends without a word and starts again over what was durable.
+    pub fn crash(self) -> Harness {
+        Harness::over(self.node.config.clone(), self.disk)
+    }
+
+    fn settle(&mut self, mut effects: Vec<Effect>) {
+        loop {
+            self.node.settle(self.now, &mut effects);
+            for effect in std::mem::take(&mut effects) {
+                match effect {
+                    Effect::Reply { token, response } => {
+                        assert!(self.replies.insert(token, response).is_none())
+                    }
+                    Effect::Start { id, job } => self.jobs.push_back((id, job)),
+                    Effect::Stop(reason) => self.stopped = Some(reason),
+                    Effect::Status(..) | Effect::Log(..) => {}
+                }
+            }
+            if self.held {
+                return;
+            }
+            let Some((id, job)) = self.jobs.pop_front() else { return };
+            let result = self.disk.run(job);
+            self.node.step(self.now, Event::JobDone { id, result }, &mut effects);
+        }
+    }
+
+    /// Does the jobs that were held back.
+    pub fn release(&mut self) {
+        self.held = false;
+        self.settle(Vec::new());
+        while let Some((id, job)) = self.jobs.pop_front() {
+            let result = self.disk.run(job);
+            let mut effects = Vec::new();
+            self.node.step(self.now, Event::JobDone { id, result }, &mut effects);
+            self.settle(effects);
+        }
+    }
+
+    pub fn fail_job(&mut self, error: JobError) {
+        let (id, _) = self.jobs.pop_front().expect("a job is held");
+        let mut effects = Vec::new();
+        self.node.step(self.now, Event::JobDone { id, result: Err(error) }, &mut effects);
+        self.settle(effects);
+    }
+
+    pub fn event(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.node.step(self.now, event, &mut effects);
+        self.settle(effects);
+    }
+
+    pub fn ask(&mut self, request: Request) -> Token {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        let client = Arc::new(ClientInfo { client_id: "c".into(), host: "h".into() });
+        self.event(Event::Request { token, connection: ConnectionId(1), client, request });
+        token
+    }
+
+    pub fn answer(&mut self, token: Token) -> Option<Response> {
+        self.replies.remove(&token)
+    }
+
+    pub fn call(&mut self, request: Request) -> Response {
+        let token = self.ask(request);
+        self.answer(token).expect("an answer at once")
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        self.now.mono = self.now.mono.plus(time);
+        self.now.wall.0 += time.as_millis() as i64;
+        self.event(Event::Timer);
+    }
+
+    pub fn status(&self) -> Status {
+        self.node.status()
+    }
+
+    /// Forces a checkpoint.
+    pub fn checkpoint(&mut self) {
+        self.node.checkpoint.is_due = true;
+        self.settle(Vec::new());
+    }
+}
+
+/// The offset of the first record of each batch.
+pub fn bases(batches: &[StoredBatch]) -> Vec<Offset> {
+    batches.iter().map(|batch| batch.base_offset).collect()
+}

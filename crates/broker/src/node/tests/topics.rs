@@ -1,0 +1,133 @@
+//! The catalogue: creation, deletion, settings, restarts between their steps.
+
+use super::Harness;
+use crate::request::*;
+use model::ErrorCode;
+use std::time::Duration;
+
+pub fn new_topic(name: &str, partitions: i32) -> NewTopic {
+    NewTopic { name: name.into(), partitions, replication_factor: 1, ..NewTopic::default() }
+}
+
+pub fn create(harness: &mut Harness, topics: Vec<NewTopic>) -> Vec<ErrorCode> {
+    let request = CreateTopics { topics, validate_only: false, timeout: Duration::from_secs(5) };
+    match harness.call(Request::CreateTopics(request)) {
+        Response::CreateTopics(response) => {
+            response.topics.into_iter().map(|topic| topic.refusal.code).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn metadata(harness: &mut Harness, names: Option<&[&str]>, allow: bool) -> MetadataResponse {
+    let topics = names.map(|names| names.iter().map(|name| TopicRef::Name((*name).into())).collect());
+    match harness.call(Request::Metadata(Metadata { topics, allow_auto_topic_creation: allow })) {
+        Response::Metadata(response) => response,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn create_describe_delete_over_restarts() {
+    let mut h = Harness::new();
+    assert!(h.status().ready);
+    assert_eq!(create(&mut h, vec![new_topic("a", 6), new_topic("b", 1)]), [ErrorCode::None; 2]);
+    assert_eq!(create(&mut h, vec![new_topic("a", 1)]), [ErrorCode::TopicAlreadyExists]);
+    assert_eq!(create(&mut h, vec![new_topic("c/d", 1)]), [ErrorCode::InvalidTopicException]);
+    assert_eq!(create(&mut h, vec![new_topic("c", 0)]), [ErrorCode::InvalidPartitions]);
+    let mut h = h.crash();
+    let found = metadata(&mut h, None, false);
+    assert_eq!(found.topics.iter().map(|t| t.partitions.len()).collect::<Vec<_>>(), [6, 1]);
+    assert!(found.topics[0].partitions.iter().all(|p| p.error.is_none() && p.leader_epoch == 1));
+    let id = found.topics[0].id;
+    let delete = DeleteTopics { topics: vec![TopicRef::Id(id)], timeout: Duration::from_secs(5) };
+    match h.call(Request::DeleteTopics(delete)) {
+        Response::DeleteTopics(response) => assert!(response.topics[0].refusal.is_ok()),
+        other => panic!("{other:?}"),
+    }
+    let mut h = h.crash();
+    assert_eq!(metadata(&mut h, None, false).topics.len(), 1);
+    assert_eq!(h.status().partitions, 1);
+}
+
+#[test]
+fn a_stop_between_catalogue_and_shards_is_mended() {
+    let mut h = Harness::new();
+    h.held = true;
+    let request = CreateTopics {
+        topics: vec![new_topic("a", 5)],
+        validate_only: false,
+        timeout: Duration::from_secs(5),
+    };
+    let token = h.ask(Request::CreateTopics(request));
+    // Only the first commit, that of the catalogue, gets to the disk.
+    let (_, job) = h.jobs.pop_front().expect("the commit");
+    assert!(h.disk.run(job).is_ok());
+    assert!(h.answer(token).is_none());
+    let h = h.crash();
+    assert!(h.status().ready);
+    assert_eq!(h.status().partitions, 5);
+}
+
+#[test]
+fn auto_creation_answers_with_the_topic() {
+    let mut h = Harness::new();
+    let found = metadata(&mut h, Some(&["new", "b/d"]), true);
+    assert_eq!(found.topics[0].error, ErrorCode::None);
+    assert_eq!(found.topics[0].partitions.len(), 1);
+    assert_eq!(found.topics[1].error, ErrorCode::InvalidTopicException);
+    assert_eq!(metadata(&mut h, Some(&["other"]), false).topics[0].error, ErrorCode::UnknownTopicOrPartition);
+}
+
+#[test]
+fn changes_of_settings_see_each_other() {
+    let mut h = Harness::new();
+    create(&mut h, vec![new_topic("a", 1)]);
+    h.held = true;
+    let alter = |name: &str, op, value: Option<&str>| {
+        Request::AlterConfigs(AlterConfigs {
+            resources: vec![(
+                ConfigResource::Topic("a".into()),
+                vec![(name.into(), op, value.map(str::to_owned))],
+            )],
+            replace_all: false,
+            validate_only: false,
+        })
+    };
+    let first = h.ask(alter("retention.ms", AlterOp::Set, Some("1000")));
+    let second = h.ask(alter("segment.bytes", AlterOp::Set, Some("2000000")));
+    h.release();
+    for token in [first, second] {
+        match h.answer(token) {
+            Some(Response::AlterConfigs(response)) => {
+                assert!(response.resources[0].1.is_ok(), "{response:?}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let configs = &h.node.catalog.by_name("a").expect("topic").configs;
+    assert_eq!(configs.len(), 2, "{configs:?}");
+    match h.call(alter("no.such.name", AlterOp::Set, Some("1"))) {
+        Response::AlterConfigs(response) => {
+            assert_eq!(response.resources[0].1.code, ErrorCode::InvalidConfig)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn producer_ids_are_never_given_twice() {
+    let mut h = Harness::new();
+    let ask = |h: &mut Harness| match h.call(Request::InitProducerId(InitProducerId {
+        transactional_id: None,
+        producer_id: -1,
+        producer_epoch: -1,
+    })) {
+        Response::InitProducerId(response) => response.producer_id,
+        other => panic!("{other:?}"),
+    };
+    let first = [ask(&mut h), ask(&mut h)];
+    let mut h = h.crash();
+    let second = [ask(&mut h), ask(&mut h)];
+    assert!(first.iter().all(|id| !second.contains(id)), "{first:?} {second:?}");
+}

@@ -1,0 +1,554 @@
+//! The controller's part: metadata, new topics and partitions, deletions, producer ids. A change is an entry of the
+//! metadata group first; then each partition it speaks of is created or deleted by an entry of its own shard.
+
+use super::Node;
+use crate::catalog::{CatalogChange, CatalogCommand, Topic};
+use crate::command::Command;
+use crate::config::{TopicSettings, check_topic_override, describe_topic, topic_settings};
+use crate::event::{Effect, LogLevel};
+use crate::request::{
+    CreatePartitions, CreatePartitionsResponse, CreateTopics, CreateTopicsResponse, CreatedTopic,
+    DeleteTopics, DeleteTopicsResponse, DeletedTopic, DescribeClusterResponse, InitProducerId,
+    InitProducerIdResponse, Metadata, MetadataResponse, NewTopic, PartitionMetadata, Refusal, Request,
+    Response, Token, TopicMetadata, TopicRef,
+};
+use crate::shard::Then;
+use model::name::topic_name_error;
+use model::{ErrorCode, NodeId, Now, PartitionId, ShardId, TopicId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most partitions on a node: beyond it new ones are refused.
+const PARTITIONS_MAX: u64 = 200_000;
+/// Producer ids taken from the metadata group at a time.
+const PRODUCER_ID_BLOCK: i64 = 1000;
+/// How long auto-creation may take before a metadata request is answered without.
+const AUTO_CREATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Metadata requests without an end make room for others: topics named in one request.
+const METADATA_TOPICS_MAX: usize = 100_000;
+
+/// A metadata request that waits for the topics it creates.
+#[derive(Debug)]
+pub(super) struct WaitingMetadata {
+    token: Token,
+    request: Metadata,
+}
+
+/// Producer ids in hand, and who waits for more.
+#[derive(Debug, Default)]
+pub(super) struct ProducerIds {
+    next: i64,
+    end: i64,
+    waiting: VecDeque<Token>,
+    asked: bool,
+}
+
+impl Node {
+    pub(super) fn resolve(&self, topic: &TopicRef) -> Result<&Topic, ErrorCode> {
+        match topic {
+            TopicRef::Name(name) => self.catalog.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+            TopicRef::Id(id) => self.catalog.by_id(*id).ok_or(ErrorCode::UnknownTopicId),
+        }
+    }
+
+    pub(super) fn topic_settings(&mut self, id: TopicId) -> Option<Arc<TopicSettings>> {
+        if let Some(known) = self.topic_settings.get(&id) {
+            return Some(known.clone());
+        }
+        let settings = Arc::new(topic_settings(&self.settings, &self.catalog.by_id(id)?.configs));
+        self.topic_settings.insert(id, settings.clone());
+        Some(settings)
+    }
+
+    // Metadata
+
+    pub(super) fn metadata(&mut self, now: Now, token: Token, request: Metadata, out: &mut Vec<Effect>) {
+        let missing = self.topics_to_create(&request);
+        if missing.is_empty() {
+            let response = Response::Metadata(self.describe_topics(&request));
+            self.reply(token, response, out);
+            return;
+        }
+        let internal = self.internal_token();
+        self.metadata_waiting.insert(internal, WaitingMetadata { token, request });
+        let new = |name| NewTopic { name, partitions: -1, replication_factor: -1, ..NewTopic::default() };
+        let topics = missing.into_iter().map(new).collect();
+        let create = CreateTopics { topics, validate_only: false, timeout: AUTO_CREATE_TIMEOUT };
+        self.change(now, internal, Request::CreateTopics(create), out);
+    }
+
+    /// The answer to an auto-creation came: whoever asked for metadata gets it, with or without the topic.
+    pub(super) fn on_internal_reply(&mut self, internal: Token, out: &mut Vec<Effect>) {
+        if let Some(waiting) = self.metadata_waiting.remove(&internal) {
+            let response = Response::Metadata(self.describe_topics(&waiting.request));
+            self.reply(waiting.token, response, out);
+        }
+    }
+
+    fn topics_to_create(&self, request: &Metadata) -> BTreeSet<String> {
+        let allowed =
+            request.allow_auto_topic_creation && self.settings.auto_create_topics && self.frozen.is_none();
+        let topics = request.topics.as_deref().filter(|_| allowed).unwrap_or_default();
+        let missing = |topic: &TopicRef| match topic {
+            TopicRef::Name(name)
+                if topic_name_error(name).is_none() && self.catalog.by_name(name).is_none() =>
+            {
+                Some(name.clone())
+            }
+            _ => None,
+        };
+        topics.iter().filter_map(missing).collect()
+    }
+
+    fn describe_topics(&self, request: &Metadata) -> MetadataResponse {
+        let topics = match &request.topics {
+            None => self.catalog.topics().map(|topic| self.topic_metadata(topic)).collect(),
+            Some(asked) => {
+                asked.iter().take(METADATA_TOPICS_MAX).map(|topic| self.metadata_of(topic)).collect()
+            }
+        };
+        MetadataResponse {
+            brokers: vec![self.config.endpoint.clone()],
+            cluster_id: self.config.cluster_id.clone(),
+            controller: self.config.node,
+            topics,
+        }
+    }
+
+    fn metadata_of(&self, asked: &TopicRef) -> TopicMetadata {
+        match self.resolve(asked) {
+            Ok(topic) => self.topic_metadata(topic),
+            Err(code) => {
+                let (name, id) = match asked {
+                    TopicRef::Name(name) => (Some(name.clone()), TopicId::ZERO),
+                    TopicRef::Id(id) => (None, *id),
+                };
+                let illegal = name.as_deref().is_some_and(|name| topic_name_error(name).is_some());
+                let error = if illegal { ErrorCode::InvalidTopicException } else { code };
+                TopicMetadata { error, name, id, is_internal: false, partitions: Vec::new() }
+            }
+        }
+    }
+
+    fn topic_metadata(&self, topic: &Topic) -> TopicMetadata {
+        let node = self.config.node;
+        let partitions = topic.partitions().map(|(id, shard)| {
+            let shard = &self.shards[self.shard_index(shard)];
+            let led = shard.serving && shard.partitions.contains_key(&id) || self.frozen.is_some();
+            PartitionMetadata {
+                error: if led { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
+                index: id.index,
+                leader: led.then_some(node),
+                leader_epoch: shard.epoch.0.max(0),
+                replicas: vec![node],
+                in_sync: vec![node],
+                offline: Vec::new(),
+            }
+        });
+        TopicMetadata {
+            error: ErrorCode::None,
+            name: Some(topic.name.clone()),
+            id: topic.id,
+            is_internal: false,
+            partitions: partitions.collect(),
+        }
+    }
+
+    pub(super) fn describe_cluster(&mut self, token: Token, out: &mut Vec<Effect>) {
+        let response = DescribeClusterResponse {
+            cluster_id: self.config.cluster_id.clone(),
+            controller: self.config.node,
+            brokers: vec![self.config.endpoint.clone()],
+        };
+        self.reply(token, Response::DescribeCluster(response), out);
+    }
+
+    // New topics
+
+    pub(super) fn created_skeleton(&self, request: &CreateTopics) -> Response {
+        let created = |topic: &NewTopic| CreatedTopic {
+            name: topic.name.clone(),
+            refusal: Refusal::OK,
+            id: TopicId::ZERO,
+            partitions: -1,
+            replication_factor: -1,
+            configs: Vec::new(),
+        };
+        Response::CreateTopics(CreateTopicsResponse { topics: request.topics.iter().map(created).collect() })
+    }
+
+    pub(super) fn create_topics(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: CreateTopics,
+        out: &mut Vec<Effect>,
+    ) {
+        let mut waiting = 0;
+        let mut topics = Vec::with_capacity(request.topics.len());
+        let mut new_partitions = 0;
+        let mut place = self.catalog.partitions_placed();
+        for topic in &request.topics {
+            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+            let checked = self.check_new_topic(topic, twice, new_partitions);
+            topics.push(match checked {
+                Err(refusal) => CreatedTopic {
+                    name: topic.name.clone(),
+                    refusal,
+                    id: TopicId::ZERO,
+                    partitions: -1,
+                    replication_factor: -1,
+                    configs: Vec::new(),
+                },
+                Ok((partitions, configs)) => {
+                    new_partitions += partitions as u64;
+                    let mut id = TopicId::ZERO;
+                    if !request.validate_only {
+                        id = self.new_topic_id();
+                        let shards = self.place(&mut place, partitions);
+                        waiting += partitions;
+                        self.drive(token, id, 0..partitions);
+                        let (name, configs) = (topic.name.clone(), configs.clone());
+                        let create = CatalogCommand::CreateTopic { name, id, shards, configs };
+                        self.shards[0].add(Command::Catalog(create), None);
+                    }
+                    CreatedTopic {
+                        name: topic.name.clone(),
+                        refusal: Refusal::OK,
+                        id,
+                        partitions: partitions as i32,
+                        replication_factor: 1,
+                        configs: describe_topic(&self.settings, &configs),
+                    }
+                }
+            });
+        }
+        let response = Response::CreateTopics(CreateTopicsResponse { topics });
+        self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    fn check_new_topic(
+        &self,
+        topic: &NewTopic,
+        twice: bool,
+        already_new: u64,
+    ) -> Result<(usize, BTreeMap<String, String>), Refusal> {
+        if let Some(reason) = &self.frozen {
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
+        }
+        if twice {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in one request"));
+        }
+        if let Some(why) = topic_name_error(&topic.name) {
+            return Err(Refusal::new(ErrorCode::InvalidTopicException, why));
+        }
+        if self.catalog.by_name(&topic.name).is_some() {
+            return Err(Refusal::new(
+                ErrorCode::TopicAlreadyExists,
+                format!("topic '{}' already exists", topic.name),
+            ));
+        }
+        let partitions = self.check_partitions(topic)?;
+        let total = self.catalog.topics().map(|topic| topic.shards.len() as u64).sum::<u64>();
+        if total + already_new + partitions as u64 > PARTITIONS_MAX {
+            let text = format!("a node holds at most {PARTITIONS_MAX} partitions; it has {total}");
+            return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
+        }
+        let mut configs = BTreeMap::new();
+        for (name, value) in &topic.configs {
+            let Some(value) = value else { continue }; // null means: as without
+            check_topic_override(name, value).map_err(|why| Refusal::new(ErrorCode::InvalidConfig, why))?;
+            configs.insert(name.clone(), value.clone());
+        }
+        Ok((partitions, configs))
+    }
+
+    fn check_partitions(&self, topic: &NewTopic) -> Result<usize, Refusal> {
+        if topic.assignments.is_empty() {
+            if !matches!(topic.replication_factor, -1 | 1) {
+                let text = format!(
+                    "replication factor {} needs more nodes than there are (1)",
+                    topic.replication_factor
+                );
+                return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, text));
+            }
+            let partitions =
+                if topic.partitions == -1 { self.settings.num_partitions } else { topic.partitions };
+            return usize::try_from(partitions)
+                .ok()
+                .filter(|count| (1..=PARTITIONS_MAX as usize).contains(count))
+                .ok_or(Refusal::new(
+                    ErrorCode::InvalidPartitions,
+                    format!("a topic has 1 to {PARTITIONS_MAX} partitions, not {partitions}"),
+                ));
+        }
+        if topic.partitions != -1 || topic.replication_factor != -1 {
+            let text = "give either replica assignments, or a number of partitions and a replication factor";
+            return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+        }
+        let mut indexes: Vec<i32> = topic.assignments.iter().map(|(index, _)| *index).collect();
+        indexes.sort_unstable();
+        let consecutive = indexes.iter().enumerate().all(|(at, index)| usize::try_from(*index) == Ok(at));
+        let here = |replicas: &Vec<NodeId>| replicas.as_slice() == [self.config.node];
+        if !consecutive || !topic.assignments.iter().all(|(_, replicas)| here(replicas)) {
+            let text =
+                "assignments must name partitions 0, 1, … once each, every one on this cluster's only node";
+            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
+        }
+        Ok(indexes.len())
+    }
+
+    fn new_topic_id(&mut self) -> TopicId {
+        loop {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&self.random.next_u64().to_be_bytes());
+            id[8..].copy_from_slice(&self.random.next_u64().to_be_bytes());
+            // A random UUID (RFC 9562, version 4); Kafka's clients show ids that begin with '-' badly.
+            id[6] = id[6] & 0x0f | 0x40;
+            id[8] = id[8] & 0x3f | 0x80;
+            if id[0] >> 2 != 62 && self.catalog.by_id(TopicId(id)).is_none() {
+                return TopicId(id);
+            }
+        }
+    }
+
+    fn place(&self, next: &mut u64, count: usize) -> Vec<ShardId> {
+        let shards = self.shards.len() as u64 - 1;
+        let placed = (0..count as u64).map(|at| ShardId(1 + ((*next + at) % shards) as u32)).collect();
+        *next += count as u64;
+        placed
+    }
+
+    /// `token` is answered when these partitions exist (or are gone).
+    fn drive(&mut self, token: Token, topic: TopicId, indexes: std::ops::Range<usize>) {
+        for index in indexes {
+            let id = PartitionId { topic, index: index as i32 };
+            self.driving.entry(id).or_default().push(token);
+        }
+    }
+
+    // More partitions
+
+    pub(super) fn partitions_skeleton(request: &CreatePartitions) -> Response {
+        let topics = request.topics.iter().map(|(name, ..)| (name.clone(), Refusal::OK)).collect();
+        Response::CreatePartitions(CreatePartitionsResponse { topics })
+    }
+
+    pub(super) fn create_partitions(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: CreatePartitions,
+        out: &mut Vec<Effect>,
+    ) {
+        let mut waiting = 0;
+        let mut results = Vec::with_capacity(request.topics.len());
+        let mut place = self.catalog.partitions_placed();
+        for (name, wanted, assignments) in &request.topics {
+            let twice = request.topics.iter().filter(|(other, ..)| other == name).count() > 1;
+            let refusal = match self.check_more_partitions(name, *wanted, assignments, twice) {
+                Err(refusal) => refusal,
+                Ok((id, from, to)) => {
+                    if !request.validate_only {
+                        let shards = self.place(&mut place, to - from);
+                        waiting += to - from;
+                        self.drive(token, id, from..to);
+                        let add = CatalogCommand::AddPartitions { id, from: from as u32, shards };
+                        self.shards[0].add(Command::Catalog(add), None);
+                    }
+                    Refusal::OK
+                }
+            };
+            results.push((name.clone(), refusal));
+        }
+        let response = Response::CreatePartitions(CreatePartitionsResponse { topics: results });
+        self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    fn check_more_partitions(
+        &self,
+        name: &str,
+        wanted: i32,
+        assignments: &[Vec<NodeId>],
+        twice: bool,
+    ) -> Result<(TopicId, usize, usize), Refusal> {
+        if let Some(reason) = &self.frozen {
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
+        }
+        if twice {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in one request"));
+        }
+        let topic = self.catalog.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let from = topic.shards.len();
+        let to = usize::try_from(wanted).unwrap_or(0);
+        if to <= from {
+            let text =
+                format!("the topic has {from} partitions; their number can only grow, not become {wanted}");
+            return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
+        }
+        let total = self.catalog.topics().map(|topic| topic.shards.len() as u64).sum::<u64>();
+        if total + (to - from) as u64 > PARTITIONS_MAX {
+            let text = format!("a node holds at most {PARTITIONS_MAX} partitions; it has {total}");
+            return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
+        }
+        let fits =
+            assignments.len() == to - from && assignments.iter().all(|nodes| nodes == &[self.config.node]);
+        if !assignments.is_empty() && !fits {
+            let text = "assignments must name this cluster's only node once for each new partition";
+            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
+        }
+        Ok((topic.id, from, to))
+    }
+
+    // Deletions
+
+    pub(super) fn deleted_skeleton(&self, request: &DeleteTopics) -> Response {
+        let deleted = |topic: &TopicRef| match topic {
+            TopicRef::Name(name) => {
+                DeletedTopic { name: Some(name.clone()), id: TopicId::ZERO, refusal: Refusal::OK }
+            }
+            TopicRef::Id(id) => DeletedTopic { name: None, id: *id, refusal: Refusal::OK },
+        };
+        Response::DeleteTopics(DeleteTopicsResponse { topics: request.topics.iter().map(deleted).collect() })
+    }
+
+    pub(super) fn delete_topics(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: DeleteTopics,
+        out: &mut Vec<Effect>,
+    ) {
+        let mut waiting = 0;
+        let mut seen = BTreeSet::new();
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for asked in &request.topics {
+            let found = self.resolve(asked).map(|topic| (topic.id, topic.name.clone(), topic.shards.len()));
+            topics.push(match found {
+                Err(code) => {
+                    let (name, id) = match asked {
+                        TopicRef::Name(name) => (Some(name.clone()), TopicId::ZERO),
+                        TopicRef::Id(id) => (None, *id),
+                    };
+                    DeletedTopic { name, id, refusal: code.into() }
+                }
+                Ok((id, name, partitions)) => {
+                    let refusal = self.refuse_deletion(seen.insert(id));
+                    if refusal.is_ok() {
+                        waiting += partitions;
+                        self.drive(token, id, 0..partitions);
+                        self.shards[0].add(Command::Catalog(CatalogCommand::DeleteTopic { id }), None);
+                    }
+                    DeletedTopic { name: Some(name), id, refusal }
+                }
+            });
+        }
+        let response = Response::DeleteTopics(DeleteTopicsResponse { topics });
+        self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    fn refuse_deletion(&self, is_first: bool) -> Refusal {
+        if let Some(reason) = &self.frozen {
+            Refusal::new(ErrorCode::KafkaStorageError, reason.clone())
+        } else if !is_first {
+            Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in one request")
+        } else if !self.settings.delete_topics {
+            Refusal::new(ErrorCode::TopicDeletionDisabled, "delete.topic.enable is false on this node")
+        } else {
+            Refusal::OK
+        }
+    }
+
+    // What an applied change of the catalogue leads to
+
+    pub(super) fn on_catalog_change(&mut self, now: Now, change: CatalogChange, out: &mut Vec<Effect>) {
+        match change {
+            CatalogChange::Formatted => self.consider_started(now, out),
+            CatalogChange::PartitionsAdded(partitions) => {
+                for (id, shard) in partitions {
+                    let at = self.shard_index(shard);
+                    self.shards[at].add(Command::CreatePartition(id), Some(Then::Driven(id)));
+                }
+            }
+            CatalogChange::TopicDeleted { name, partitions } => {
+                if let Some((first, _)) = partitions.first() {
+                    self.topic_settings.remove(&first.topic);
+                }
+                for (id, shard) in partitions {
+                    let at = self.shard_index(shard);
+                    self.shards[at].add(Command::DeletePartition(id), Some(Then::Driven(id)));
+                }
+                for at in 0..self.shards.len() {
+                    self.with_coordinator(at, out, |coordinator, effects| {
+                        coordinator.remove_topic(&name, effects);
+                    });
+                }
+            }
+            CatalogChange::Configs => self.settings_changed(out),
+            CatalogChange::ProducerIds { first, count } => self.on_producer_ids(first, count, out),
+        }
+    }
+
+    /// Settings in force are the start's with the catalogue's over them.
+    pub(super) fn settings_changed(&mut self, out: &mut Vec<Effect>) {
+        self.topic_settings.clear();
+        let none = BTreeMap::new();
+        let all = self.catalog.node_configs(None).unwrap_or(&none);
+        let this = self.catalog.node_configs(Some(self.config.node)).unwrap_or(&none);
+        match self.config.settings.with_dynamic(all, this) {
+            Ok(settings) => self.settings = settings,
+            Err(why) => out.push(Effect::Log(
+                LogLevel::Warn,
+                format!("settings changed at run time have no effect: {why}"),
+            )),
+        }
+    }
+
+    // Producer ids
+
+    pub(super) fn init_producer_id(&mut self, token: Token, request: &InitProducerId, out: &mut Vec<Effect>) {
+        if request.transactional_id.is_some() {
+            self.reply_producer_id(token, Err(ErrorCode::UnsupportedVersion), out);
+        } else if self.frozen.is_some() {
+            self.reply_producer_id(token, Err(ErrorCode::CoordinatorNotAvailable), out);
+        } else {
+            self.producer_ids.waiting.push_back(token);
+            self.give_producer_ids(out);
+        }
+    }
+
+    fn give_producer_ids(&mut self, out: &mut Vec<Effect>) {
+        while self.producer_ids.next < self.producer_ids.end
+            && let Some(token) = self.producer_ids.waiting.pop_front()
+        {
+            let id = self.producer_ids.next;
+            self.producer_ids.next += 1;
+            self.reply_producer_id(token, Ok(id), out);
+        }
+        if !self.producer_ids.waiting.is_empty() && !self.producer_ids.asked {
+            self.producer_ids.asked = true;
+            let first = self.catalog.next_producer_id();
+            let allocate = CatalogCommand::AllocateProducerIds { first, count: PRODUCER_ID_BLOCK };
+            self.shards[0].add(Command::Catalog(allocate), None);
+        }
+    }
+
+    fn on_producer_ids(&mut self, first: i64, count: i64, out: &mut Vec<Effect>) {
+        // A block that was written before this start may have been given out in part: only one asked for now counts.
+        if std::mem::take(&mut self.producer_ids.asked) {
+            (self.producer_ids.next, self.producer_ids.end) = (first, first + count);
+            self.give_producer_ids(out);
+        }
+    }
+
+    fn reply_producer_id(&mut self, token: Token, id: Result<i64, ErrorCode>, out: &mut Vec<Effect>) {
+        let response = match id {
+            Ok(producer_id) => {
+                InitProducerIdResponse { error: ErrorCode::None, producer_id, producer_epoch: 0 }
+            }
+            Err(error) => InitProducerIdResponse { error, producer_id: -1, producer_epoch: -1 },
+        };
+        self.reply(token, Response::InitProducerId(response), out);
+    }
+}

@@ -1,0 +1,341 @@
+//! One shard on this node: its consensus group, the partitions and groups in it, what waits to be proposed, and who
+//! waits for what was proposed.
+//!
+//! Stop on the walk of a record: `partition/append → shard/propose → (consensus, WAL) → shard/apply → partition/commit`.
+//! Apply depends on the entry and the shard's own state alone.
+
+use crate::catalog::{Catalog, CatalogChange, CatalogCommand};
+use crate::command::{Command, Descriptor, DescriptorError};
+use crate::group::{Coordinator, GroupCommand, GroupTable, Ticket};
+use crate::mutant::Mutant;
+use crate::partition::{Partition, PartitionLog};
+use crate::request::Token;
+use bytes::Bytes;
+use consensus::{Group, Position};
+use model::job::{PartitionSegments, ShardCheckpoint};
+use model::limits::ENTRY_PAYLOAD_BYTES_MAX;
+use model::{Entry, EntryKind, LeaderEpoch, LogIndex, PartitionId, Payload, ShardId, StoredBatch, Term};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most commands in one entry.
+pub const ENTRY_COMMANDS_MAX: usize = 4096;
+
+/// What happens when a proposed command is applied (or is known not to be).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// One more part of this request's answer is done.
+    Gathered(Token),
+    /// The coordinator's proposal.
+    Group(Ticket),
+    /// A partition that the controller asked for exists, or is gone.
+    Driven(PartitionId),
+}
+
+/// Commands that become one entry.
+#[derive(Debug, Default)]
+struct PendingEntry {
+    commands: Vec<Command>,
+    payload: Payload,
+    thens: Vec<Then>,
+}
+
+/// What applying an entry leads to outside its shard.
+#[derive(Debug)]
+pub enum Applied {
+    /// A partition has more records.
+    Grew {
+        /// Which.
+        partition: PartitionId,
+        /// By so many bytes.
+        bytes: usize,
+    },
+    /// A partition is gone; the fetches that waited for it.
+    Gone(PartitionId, Vec<Token>, usize),
+    /// The catalogue changed.
+    Catalog(CatalogChange),
+    /// A command proposed here is applied.
+    Then(Then),
+    /// The first entry of this node's own term is applied: it serves from now on.
+    Serving,
+}
+
+/// The state of a shard as checkpoints keep it.
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    epoch: i32,
+    partitions: Vec<(PartitionId, PartitionLog)>,
+    groups: GroupTable,
+    catalog: Option<Catalog>,
+}
+
+/// One shard.
+pub struct Shard {
+    /// Its number.
+    pub id: ShardId,
+    /// Its replica of the log.
+    pub group: Group,
+    /// Leaders so far, minus one: the leader epoch of what is appended now.
+    pub epoch: LeaderEpoch,
+    /// Its partitions.
+    pub partitions: BTreeMap<PartitionId, Partition>,
+    /// The groups whose coordinator partitions lie here.
+    pub coordinator: Coordinator,
+    /// This node leads and its state contains everything before its term.
+    pub serving: bool,
+    pending: VecDeque<PendingEntry>,
+    in_flight: VecDeque<(Position, Vec<Then>)>,
+    applied: LogIndex,
+    applied_term: Term,
+    checkpointed: LogIndex,
+    mutant: Option<Mutant>,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(id: ShardId, group: Group, coordinator: Coordinator, mutant: Option<Mutant>) -> Shard {
+        Shard {
+            id,
+            group,
+            epoch: LeaderEpoch(-1),
+            partitions: BTreeMap::new(),
+            coordinator,
+            serving: false,
+            pending: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            applied: LogIndex(0),
+            applied_term: Term(0),
+            checkpointed: LogIndex(0),
+            mutant,
+        }
+    }
+
+    /// Puts the state of a checkpoint in place. Returns the catalogue if it is the metadata group's.
+    ///
+    /// # Errors
+    /// When the state cannot be read: it was written by another version, or is damaged behind a valid checksum.
+    pub fn restore(
+        &mut self,
+        checkpoint: &ShardCheckpoint,
+        segments: &mut BTreeMap<PartitionId, PartitionSegments>,
+    ) -> Result<Option<Catalog>, DescriptorError> {
+        let unreadable =
+            |error| DescriptorError(format!("read the checkpoint of shard {}: {error}", checkpoint.shard.0));
+        let snapshot: Snapshot = postcard::from_bytes(&checkpoint.state).map_err(unreadable)?;
+        self.epoch = LeaderEpoch(snapshot.epoch);
+        self.coordinator.restore(snapshot.groups);
+        for (id, mut log) in snapshot.partitions {
+            if self.mutant == Some(Mutant::LogStartForgotten) {
+                log.log_start = model::Offset(0);
+            }
+            let files = segments.remove(&id).map(|found| found.segments).unwrap_or_default();
+            self.partitions.insert(id, Partition::restored(id, log, files));
+        }
+        self.applied = checkpoint.applied;
+        self.applied_term = checkpoint.applied_term;
+        self.checkpointed = checkpoint.applied;
+        Ok(snapshot.catalog)
+    }
+
+    /// The state now. `catalog` is the metadata group's.
+    pub fn checkpoint(&self, catalog: Option<&Catalog>) -> ShardCheckpoint {
+        let strip = |log: &PartitionLog| {
+            let mut log = log.clone();
+            if self.mutant == Some(Mutant::ProducersForgotten) {
+                log.producers.clear();
+            }
+            log
+        };
+        let snapshot = Snapshot {
+            epoch: self.epoch.0,
+            partitions: self.partitions.iter().map(|(id, partition)| (*id, strip(&partition.log))).collect(),
+            groups: self.coordinator.snapshot(),
+            catalog: catalog.cloned(),
+        };
+        ShardCheckpoint {
+            shard: self.id,
+            applied: self.applied,
+            applied_term: self.applied_term,
+            hard_state: self.group.hard_state(),
+            voters: self.group.voters(),
+            state: postcard::to_stdvec(&snapshot).expect("plain data always serializes").into(),
+        }
+    }
+
+    /// Whether entries were applied since the newest durable checkpoint.
+    pub fn is_ahead_of_checkpoint(&self) -> bool {
+        self.applied > self.checkpointed
+    }
+
+    /// The checkpoint up to `applied` is durable.
+    pub fn checkpointed(&mut self, applied: LogIndex) {
+        self.checkpointed = applied;
+        self.group.compact(applied);
+    }
+
+    /// Adds a command to what is proposed next.
+    pub fn add(&mut self, command: Command, then: Option<Then>) {
+        self.add_with(command, Bytes::new(), then);
+    }
+
+    /// Adds a command with its payload.
+    pub fn add_with(&mut self, command: Command, payload: Bytes, then: Option<Then>) {
+        let fits = |entry: &PendingEntry| {
+            entry.commands.len() < ENTRY_COMMANDS_MAX
+                && (entry.commands.is_empty()
+                    || entry.payload.size() + payload.len() <= ENTRY_PAYLOAD_BYTES_MAX)
+        };
+        if !self.pending.back().is_some_and(fits) {
+            self.pending.push_back(PendingEntry::default());
+        }
+        let entry = self.pending.back_mut().expect("pushed when missing");
+        entry.commands.push(command);
+        entry.payload.push(payload);
+        entry.thens.extend(then);
+    }
+
+    /// Whether something waits to be proposed.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Hands waiting commands to consensus, up to about `bytes_max` of payload. Returns the bytes handed over.
+    pub fn propose(&mut self, at_ms: i64, bytes_max: usize) -> usize {
+        let mut bytes = 0;
+        while self.serving && bytes < bytes_max {
+            let Some(entry) = self.pending.pop_front() else { break };
+            let size = entry.payload.size();
+            let descriptor = Descriptor { at_ms, commands: entry.commands };
+            match self.group.propose(descriptor.encode(), entry.payload.clone()) {
+                Ok(position) => {
+                    bytes += size.max(1);
+                    self.in_flight.push_back((position, entry.thens));
+                }
+                Err(_) => {
+                    // Too much in flight, or leadership is moving: keep the order and try again with the next commit.
+                    let back = PendingEntry { commands: descriptor.commands, ..entry };
+                    self.pending.push_front(back);
+                    break;
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Leadership is gone: nothing that waits will be applied on this node's word. Returns who waited.
+    pub fn resign(&mut self) -> Vec<Then> {
+        self.serving = false;
+        let waiting = self.pending.drain(..).flat_map(|entry| entry.thens);
+        let waiting = self.in_flight.drain(..).flat_map(|(_, thens)| thens).chain(waiting).collect();
+        self.partitions.values_mut().for_each(Partition::forget_proposed);
+        waiting
+    }
+
+    /// Applies a committed entry.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be read. The node must stop: it cannot know what was acknowledged there.
+    pub fn apply(
+        &mut self,
+        entry: &Entry,
+        catalog: &mut Catalog,
+        out: &mut Vec<Applied>,
+    ) -> Result<(), DescriptorError> {
+        assert_eq!(entry.index, self.applied.next(), "entries are applied in order, each once");
+        self.applied = entry.index;
+        self.applied_term = entry.term;
+        if entry.kind == EntryKind::ConfChange {
+            return Ok(());
+        }
+        if entry.descriptor.is_empty() {
+            self.on_first_entry_of_term(entry.term, out);
+            return Ok(());
+        }
+        let descriptor = Descriptor::decode(&entry.descriptor)?;
+        let mut payload = entry.payload.reader();
+        for command in descriptor.commands {
+            self.apply_command(command, &mut payload, descriptor.at_ms, catalog, out)?;
+        }
+        assert!(payload.is_empty(), "the commands of an entry use its whole payload");
+        let position = Position { term: entry.term, index: entry.index };
+        if self.in_flight.front().is_some_and(|(first, _)| *first == position) {
+            let (_, thens) = self.in_flight.pop_front().expect("looked at");
+            out.extend(thens.into_iter().map(Applied::Then));
+        }
+        Ok(())
+    }
+
+    fn on_first_entry_of_term(&mut self, term: Term, out: &mut Vec<Applied>) {
+        if self.mutant != Some(Mutant::EpochNotBumped) || self.epoch.0 < 0 {
+            self.epoch.0 += 1;
+        }
+        if self.group.is_leader() && self.group.term() == term {
+            self.partitions.values_mut().for_each(Partition::forget_proposed);
+            self.serving = true;
+            out.push(Applied::Serving);
+        }
+    }
+
+    fn apply_command(
+        &mut self,
+        command: Command,
+        payload: &mut model::entry::PayloadReader<'_>,
+        at_ms: i64,
+        catalog: &mut Catalog,
+        out: &mut Vec<Applied>,
+    ) -> Result<(), DescriptorError> {
+        match command {
+            Command::Append { partition, base_offset, leader_epoch, size } => {
+                let short = || DescriptorError(format!("{partition:?}: the entry ends inside a batch"));
+                let bytes = payload.take(size as usize).ok_or_else(short)?;
+                if let Some(found) = self.partitions.get_mut(&partition) {
+                    let size = bytes.len();
+                    found.commit(StoredBatch::new(base_offset, leader_epoch, bytes), at_ms);
+                    out.push(Applied::Grew { partition, bytes: size });
+                }
+            }
+            Command::CreatePartition(id) => {
+                self.partitions.entry(id).or_insert_with(|| Partition::new(id));
+            }
+            Command::DeletePartition(id) => {
+                if let Some(gone) = self.partitions.remove(&id) {
+                    let bytes = gone.tail_bytes();
+                    let waiting = gone.fetches.into_iter().collect();
+                    out.push(Applied::Gone(id, waiting, bytes));
+                    out.extend(
+                        gone.duplicates.into_iter().map(|(_, token)| Applied::Then(Then::Gathered(token))),
+                    );
+                }
+            }
+            Command::Trim { partition, log_start } => {
+                if let Some(found) = self.partitions.get_mut(&partition) {
+                    found.trim(log_start);
+                    out.push(Applied::Grew { partition, bytes: 0 });
+                }
+            }
+            Command::ForgetProducers { partition, producers } => {
+                if let Some(found) = self.partitions.get_mut(&partition) {
+                    found.log.producers.retain(|id, _| !producers.contains(id));
+                }
+            }
+            Command::Group(command) => self.coordinator.apply(&command),
+            Command::Catalog(command) => out.extend(self.apply_catalog(command, catalog)),
+        }
+        Ok(())
+    }
+
+    fn apply_catalog(&self, command: CatalogCommand, catalog: &mut Catalog) -> Option<Applied> {
+        assert_eq!(self.id, ShardId::METADATA, "the catalogue changes in the metadata group only");
+        catalog.apply(command).map(Applied::Catalog)
+    }
+
+    /// Adds a proposal of the coordinator.
+    pub fn add_group(&mut self, ticket: Ticket, command: GroupCommand) {
+        self.add(Command::Group(command), Some(Then::Group(ticket)));
+    }
+
+    /// Index behind which the WAL must keep this shard's entries.
+    pub fn keep_from(&self) -> LogIndex {
+        self.checkpointed.next()
+    }
+}
