@@ -225,6 +225,9 @@ fn bodies_that_do_not_add_up() {
     bad(&[20, 0, 0, 0, 2, b'k', 2, b'v', 2, 1, 0], "a header without a key");
     bad(&[0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "a size of too many bits");
     bad(&[], "nothing");
+    let twice = [record, record].concat();
+    let error = check(around(&twice, |h| (h.records_count, h.last_offset_delta) = (2, 1)));
+    assert_eq!(error, Err(RecordsError::Record { index: 1, why: "offset deltas are not dense" }), "0 and 0");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn record<S: Source>(
     index: i32,
 ) -> Result<RecordPosition, RecordsError> {
     let mut cursor = Cursor { source, index, end: u64::MAX };
-    let size = cursor.length()?.ok_or(cursor.error("size is negative"))?;
+    let size = cursor.length()?.ok_or_else(|| cursor.error("size is negative"))?;
     cursor.end = cursor.source.position() + size as u64;
     cursor.byte()?; // attributes: none are defined
     let timestamp_delta = cursor.varint(10)?;
@@ -59,9 +59,9 @@ fn record<S: Source>(
     cursor.skip(key.unwrap_or(0))?;
     let value = cursor.length()?;
     cursor.skip(value.unwrap_or(0))?;
-    let header_count = cursor.length()?.ok_or(cursor.error("header count is negative"))?;
+    let header_count = cursor.length()?.ok_or_else(|| cursor.error("header count is negative"))?;
     for _ in 0..header_count {
-        let key = cursor.length()?.ok_or(cursor.error("header key is null"))?;
+        let key = cursor.length()?.ok_or_else(|| cursor.error("header key is null"))?;
         cursor.skip(key)?;
         let value = cursor.length()?;
         cursor.skip(value.unwrap_or(0))?;
@@ -73,6 +73,7 @@ fn record<S: Source>(
 }
 
 impl<S: Source> Cursor<'_, S> {
+    #[cold]
     fn error(&self, why: &'static str) -> RecordsError {
         RecordsError::Record { index: self.index, why }
     }
@@ -99,10 +100,14 @@ impl<S: Source> Cursor<'_, S> {
     }
 
     /// A zigzag number of at most `bytes_max` bytes and 64 bits.
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self, bytes_max: u32) -> Result<i64, RecordsError> {
-        let mut raw: u64 = 0;
-        for at in 0..bytes_max {
+        let first = self.byte()?;
+        let mut raw = u64::from(first & 0x7f);
+        if first & 0x80 == 0 {
+            return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
+        }
+        for at in 1..bytes_max {
             let byte = self.byte()?;
             if at == 9 && byte > 1 {
                 break;

@@ -12,6 +12,9 @@ pub const REFERENCE_SIZE_MIN: usize = 1024;
 /// Bytes of a frame's size prefix.
 const FRAME_PREFIX_BYTES: usize = 4;
 
+/// Room made at the start of a frame, bytes: most answers fit.
+const FRAME_RESERVED_BYTES: usize = 512;
+
 /// An encoded message as pieces to be written in order.
 #[derive(Clone, Debug, Default)]
 pub struct Segments {
@@ -67,6 +70,7 @@ impl Encoder {
     /// An encoder for a frame: [`Encoder::finish_frame`] fills in the size prefix.
     pub fn framed() -> Encoder {
         let mut encoder = Encoder { framed: true, ..Encoder::default() };
+        encoder.open.reserve(FRAME_RESERVED_BYTES);
         encoder.open.put_bytes(0, FRAME_PREFIX_BYTES);
         encoder
     }
@@ -94,15 +98,17 @@ impl Encoder {
         assert!(self.framed, "a frame starts with framed");
         let size = self.size() - FRAME_PREFIX_BYTES;
         let prefix = i32::try_from(size).map_err(|_| EncodeError::TooLong(size))?.to_be_bytes();
+        match self.done.first_mut() {
+            // The first piece shares its allocation with the one that grows: a copy, but of less than what large
+            // payloads leave between them.
+            Some(first) => {
+                let mut copy = BytesMut::from(&first[..]);
+                copy[..FRAME_PREFIX_BYTES].copy_from_slice(&prefix);
+                *first = copy.freeze();
+            }
+            None => self.open[..FRAME_PREFIX_BYTES].copy_from_slice(&prefix),
+        }
         self.close();
-        let first = std::mem::take(&mut self.done[0]);
-        // The first piece is ours alone until it is handed out: no copy.
-        let mut first = match first.try_into_mut() {
-            Ok(first) => first,
-            Err(shared) => BytesMut::from(&shared[..]),
-        };
-        first[..FRAME_PREFIX_BYTES].copy_from_slice(&prefix);
-        self.done[0] = first.freeze();
         Ok(Segments { size: self.done_size, pieces: self.done })
     }
 
