@@ -36,7 +36,7 @@ pub trait Disk: Send + Sync + 'static {
     /// `NotFound`, or what the system says.
     fn open_read(&self, path: &str) -> io::Result<Self::File>;
 
-    /// Gives a file another name in one step; a file of that name is replaced. Durable after `sync_dir` of both
+    /// Gives a file or directory another name in one step; a file of that name is replaced. Durable after `sync_dir` of both
     /// directories. Open files stay open.
     ///
     /// # Errors

@@ -1,0 +1,75 @@
+//! Fixed fields of the on-disk structures: little endian, read with a bound on every access, written in order.
+
+use bytes::{Bytes, BytesMut};
+use model::limits::COMMIT_ALIGN_BYTES;
+
+use crate::disk::DiskFile;
+use std::io;
+
+/// Version of every format in this room; a file with another one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// `size` rounded up to whole commit units.
+pub fn padded(size: u64) -> u64 {
+    size.next_multiple_of(COMMIT_ALIGN_BYTES as u64)
+}
+
+/// Zeros to pad with.
+pub static ZEROS: [u8; COMMIT_ALIGN_BYTES] = [0; COMMIT_ALIGN_BYTES];
+
+/// Reads fields one after the other; `None` once the bytes end.
+#[derive(Debug)]
+pub struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// Starts at the first byte.
+    pub fn new(bytes: &'a [u8]) -> Fields<'a> {
+        Fields(bytes)
+    }
+
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    /// The next byte.
+    pub fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    /// The next four bytes.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// The next eight bytes.
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// The next eight bytes, signed.
+    pub fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+}
+
+/// Closes a header: appends the CRC-32C of `out[from..]`.
+pub fn seal(out: &mut Vec<u8>, from: usize) {
+    let crc = crc32c::crc32c(&out[from..]);
+    out.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// Whether `header` ends with the CRC-32C of what stands before.
+pub fn is_sealed(header: &[u8]) -> bool {
+    header.split_last_chunk::<4>().is_some_and(|(body, crc)| crc32c::crc32c(body) == u32::from_le_bytes(*crc))
+}
+
+/// Reads up to `size` bytes at `offset`; fewer only where the file ends. `size` must be bounded by the caller.
+pub fn read<F: DiskFile>(file: &F, offset: u64, size: usize) -> io::Result<Bytes> {
+    let mut buffer = BytesMut::zeroed(size);
+    let count = file.read_at(offset, &mut buffer)?;
+    buffer.truncate(count);
+    Ok(buffer.freeze())
+}

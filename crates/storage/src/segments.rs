@@ -1,0 +1,377 @@
+//! The write side of the segments: one checkpoint after the other moves committed batches into per-partition files,
+//! makes them durable, and only then writes the slot that refers to them. Lives on its own thread. Invariant: what the
+//! durable checkpoint refers to is durable and is never written again; what it does not refer to is nobody's promise.
+
+pub mod format;
+pub mod index;
+pub mod read;
+
+use crate::checkpoint::{self, Content, Failed, Manifest};
+use crate::disk::{Disk, DiskFile, is_no_space};
+use crate::known::{Known, sync};
+use crate::mutant::Mutant;
+use format::{BlockHeader, SegmentHeader, Stretch};
+use model::job::{Checkpoint, Done, JobError, PartitionSegments, SegmentFlush, SegmentMeta};
+use model::{Offset, PartitionId, StoredBatch};
+use read::OpenSegments;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+/// The directory of all segments.
+pub const DIRECTORY: &str = "segments";
+/// Up to this many files are synced one by one; more, and one `syncfs` is cheaper (docs/decisions/0003).
+pub const SYNC_EACH_MAX: usize = 32;
+
+/// Directory of a topic.
+pub fn topic_directory(partition: &PartitionId) -> String {
+    format!("{DIRECTORY}/{}", partition.topic.hex())
+}
+
+/// Directory of a partition.
+pub fn directory(partition: &PartitionId) -> String {
+    format!("{DIRECTORY}/{}/{}", partition.topic.hex(), partition.index)
+}
+
+/// Path of a segment.
+pub fn path(partition: &PartitionId, base_offset: Offset) -> String {
+    format!("{}/{:020}.seg", directory(partition), base_offset.0)
+}
+
+/// The write side of segments and checkpoint.
+pub struct Segments<D: Disk> {
+    disk: Arc<D>,
+    known: Arc<Known>,
+    mutant: Option<Mutant>,
+    manifest: Manifest,
+    sequence: u64,
+    /// Slot of the newest checkpoint.
+    slot: usize,
+    /// No longer referred to; their names are still to be taken away.
+    deletes: BTreeSet<(PartitionId, Offset)>,
+    /// Names taken away, not yet durably so.
+    unlinked: BTreeSet<(PartitionId, Offset)>,
+    indexed: BTreeMap<(PartitionId, Offset), Vec<BlockHeader>>,
+    readers: Arc<OpenSegments<D::File>>,
+}
+
+/// What a checkpoint did so far.
+struct Work<F> {
+    manifest: Manifest,
+    changed: BTreeSet<PartitionId>,
+    touched: Vec<F>,
+    created: Vec<(PartitionId, Offset)>,
+    directories: BTreeSet<String>,
+    blocks: Vec<((PartitionId, Offset), Vec<BlockHeader>)>,
+    sealed: Vec<(PartitionId, Offset)>,
+    syncs_each: bool,
+}
+
+impl<D: Disk> Segments<D> {
+    pub(crate) fn new(
+        disk: Arc<D>,
+        known: Arc<Known>,
+        mutant: Option<Mutant>,
+        content: Content,
+        slot: usize,
+        leftovers: Vec<(PartitionId, Offset)>,
+        readers: Arc<OpenSegments<D::File>>,
+    ) -> Segments<D> {
+        Segments {
+            disk,
+            known,
+            mutant,
+            manifest: content.manifest,
+            sequence: content.sequence,
+            slot,
+            deletes: content.deletes.into_iter().chain(leftovers).collect(),
+            unlinked: BTreeSet::new(),
+            indexed: BTreeMap::new(),
+            readers,
+        }
+    }
+
+    /// Makes batches and state durable together.
+    ///
+    /// # Errors
+    /// `NoSpace`: nothing changed, try again later. `Device`: never use it again.
+    pub fn checkpoint(&mut self, job: Checkpoint) -> Result<Done, JobError> {
+        self.known.usable()?;
+        let mut work = Work {
+            manifest: self.manifest.clone(),
+            changed: BTreeSet::new(),
+            touched: Vec::new(),
+            created: Vec::new(),
+            directories: BTreeSet::new(),
+            blocks: Vec::new(),
+            sealed: Vec::new(),
+            syncs_each: job.flushes.len() <= SYNC_EACH_MAX && self.unlinked.len() <= SYNC_EACH_MAX,
+        };
+        for flush in &job.flushes {
+            if let Err(error) = self.flush(&mut work, flush) {
+                return Err(self.give_up(&work, "write a segment", error));
+            }
+        }
+        let mut deletes: BTreeSet<_> = self.deletes.difference(&self.unlinked).copied().collect();
+        deletes.extend(trim(&mut work, &job));
+        deletes.retain(|(partition, base)| !refers(&work.manifest, partition, *base));
+        if self.mutant == Some(Mutant::DeleteBeforeCheckpoint) {
+            deletes.iter().for_each(|(partition, base)| drop(self.disk.unlink(&path(partition, *base))));
+        }
+        self.make_durable(&work)?;
+        let content = self.content(&work, job, &deletes);
+        let slot = if self.mutant == Some(Mutant::CheckpointOneSlot) { 0 } else { 1 - self.slot };
+        match checkpoint::write(&*self.disk, slot, &content, self.mutant) {
+            Ok(()) => {}
+            Err(Failed::Before(error)) => return Err(self.give_up(&work, "write a checkpoint", error)),
+            Err(Failed::Sync(error)) => return Err(self.known.fail("sync a checkpoint", &error)),
+        }
+        self.known.on_checkpoint(content.sequence, &content.shards, content.clean);
+        (self.slot, self.sequence) = (slot, content.sequence);
+        (self.deletes, self.unlinked) = (deletes, BTreeSet::new());
+        self.manifest = work.manifest;
+        self.unlink_deletes()?;
+        self.write_indexes(work.blocks, &work.sealed);
+        let segments = |partition: &PartitionId| self.manifest.get(partition).cloned().unwrap_or_default();
+        let changed = work
+            .changed
+            .iter()
+            .map(|partition| PartitionSegments { partition: *partition, segments: segments(partition) });
+        Ok(Done::Checkpoint { changed: changed.collect() })
+    }
+
+    /// The segments of all partitions, as the durable checkpoint has them.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn content(
+        &self,
+        work: &Work<D::File>,
+        job: Checkpoint,
+        deletes: &BTreeSet<(PartitionId, Offset)>,
+    ) -> Content {
+        let state = self.known.state();
+        // A clean end must not hide entries that only the WAL has.
+        let applied: BTreeMap<_, _> = job.shards.iter().map(|shard| (shard.shard, shard.applied)).collect();
+        let covered =
+            state.last.iter().all(|(shard, last)| applied.get(shard).is_some_and(|applied| last <= applied));
+        Content {
+            sequence: self.sequence + 1,
+            synced_upto: state.synced_upto,
+            epoch: state.epoch,
+            clean: job.clean && covered,
+            shards: job.shards,
+            manifest: work.manifest.clone(),
+            deletes: deletes.iter().copied().collect(),
+        }
+    }
+
+    /// Writes one partition's batches, rolling where it is time to.
+    fn flush(&self, work: &mut Work<D::File>, flush: &SegmentFlush) -> io::Result<()> {
+        let partition = flush.partition;
+        let Some(first) = flush.batches.first() else { return Ok(()) };
+        work.changed.insert(partition);
+        let mut segments = work.manifest.remove(&partition).unwrap_or_default();
+        if let Some(newest) = segments.last() {
+            assert_eq!(newest.end_offset, first.base_offset, "a flush follows the partition's segments");
+        } else {
+            // The directories may exist, made by a process that died before it synced them.
+            work.directories.extend([topic_directory(&partition), DIRECTORY.into()]);
+            self.disk.create_dir_all(&directory(&partition))?;
+        }
+        let mut rest = flush.batches.as_slice();
+        while let Some(first) = rest.first() {
+            let is_new = segments.last().is_none_or(|newest| is_full(newest, first, flush));
+            if is_new {
+                work.sealed.extend(segments.last().map(|sealed| (partition, sealed.base_offset)));
+                segments.push(SegmentMeta {
+                    base_offset: first.base_offset,
+                    end_offset: first.base_offset,
+                    size: 0,
+                    batch_bytes: 0,
+                    first_timestamp: first.max_timestamp,
+                    max_timestamp: first.max_timestamp,
+                });
+            }
+            let meta = segments.last_mut().expect("there is one");
+            let taken = self.extend(work, partition, meta, rest, flush, is_new)?;
+            rest = &rest[taken..];
+        }
+        work.manifest.insert(partition, segments);
+        Ok(())
+    }
+
+    /// Appends batches to one segment until it is full; says how many.
+    fn extend(
+        &self,
+        work: &mut Work<D::File>,
+        partition: PartitionId,
+        meta: &mut SegmentMeta,
+        batches: &[StoredBatch],
+        flush: &SegmentFlush,
+        is_new: bool,
+    ) -> io::Result<usize> {
+        let key = (partition, meta.base_offset);
+        let file = if is_new {
+            work.created.push(key);
+            work.directories.insert(directory(&partition));
+            self.disk.create(&path(&partition, meta.base_offset))?
+        } else {
+            self.disk.open(&path(&partition, meta.base_offset))?
+        };
+        let header = SegmentHeader { partition, base_offset: meta.base_offset, made_by: self.sequence + 1 };
+        let start = match self.mutant {
+            Some(Mutant::SegmentTailTrusted) => crate::layout::padded(file.len()?),
+            _ => meta.size,
+        };
+        let mut stretch = Stretch::new(header, start);
+        let mut taken = 0;
+        for batch in batches {
+            assert_eq!(batch.base_offset, meta.end_offset, "batches follow each other");
+            if taken > 0 && is_full(meta, batch, flush) {
+                break;
+            }
+            stretch.push(batch);
+            meta.end_offset = batch.next_offset();
+            meta.batch_bytes += batch.size() as u64;
+            meta.max_timestamp = meta.max_timestamp.max(batch.max_timestamp);
+            taken += 1;
+        }
+        meta.size = stretch.finish();
+        file.write_at(stretch.start(), &stretch.slices())?;
+        work.blocks.push((key, stretch.blocks));
+        if work.syncs_each {
+            work.touched.push(file);
+        }
+        Ok(taken)
+    }
+
+    /// Everything that the next slot will refer to (rule 6).
+    fn make_durable(&self, work: &Work<D::File>) -> Result<(), JobError> {
+        let fail = |error| self.known.fail("sync segments", &error);
+        if self.mutant == Some(Mutant::SegmentNotSynced) {
+            return Ok(());
+        }
+        if !work.syncs_each {
+            return self.disk.sync_all().map_err(fail);
+        }
+        for file in &work.touched {
+            sync(file, self.mutant).map_err(fail)?;
+        }
+        if self.mutant == Some(Mutant::DirectoryNotSynced) {
+            return Ok(());
+        }
+        let mut directories = work.directories.clone();
+        for (partition, _) in &self.unlinked {
+            directories.extend([directory(partition), topic_directory(partition), DIRECTORY.into()]);
+        }
+        // The directories of dropped partitions may be gone themselves.
+        for directory in &directories {
+            match self.disk.sync_dir(directory) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && !work.directories.contains(directory) => {}
+                other => other.map_err(fail)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what an attempt made that nobody refers to.
+    fn give_up(&self, work: &Work<D::File>, what: &str, error: io::Error) -> JobError {
+        if !is_no_space(&error) {
+            return self.known.fail(what, &error);
+        }
+        for (partition, base) in &work.created {
+            if let Err(error) = self.unlink(partition, *base) {
+                return self.known.fail("give a segment back", &error);
+            }
+        }
+        JobError::NoSpace
+    }
+
+    /// Takes names away that the durable checkpoint does not refer to any more.
+    fn unlink_deletes(&mut self) -> Result<(), JobError> {
+        for (partition, base) in &self.deletes {
+            self.unlink(partition, *base).map_err(|error| self.known.fail("delete a segment", &error))?;
+            self.unlinked.insert((*partition, *base));
+            self.indexed.remove(&(*partition, *base));
+            self.readers.forget(*partition, *base);
+        }
+        let partitions: BTreeSet<_> = self.deletes.iter().map(|(partition, _)| *partition).collect();
+        for partition in partitions.iter().filter(|partition| !self.manifest.contains_key(*partition)) {
+            for directory in [directory(partition), topic_directory(partition)] {
+                match self.disk.remove_dir(&directory) {
+                    Ok(()) => {}
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                        ) => {}
+                    Err(error) => return Err(self.known.fail("delete a directory", &error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unlink(&self, partition: &PartitionId, base: Offset) -> io::Result<()> {
+        for path in [path(partition, base), index::path(partition, base)] {
+            match self.disk.unlink(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Indexes are disposable: what cannot be written is rebuilt by whoever reads.
+    fn write_indexes(
+        &mut self,
+        blocks: Vec<((PartitionId, Offset), Vec<BlockHeader>)>,
+        sealed: &[(PartitionId, Offset)],
+    ) {
+        for (key, new) in blocks {
+            let waiting = self.indexed.entry(key).or_default();
+            waiting.extend(new);
+            let is_sealed = sealed.contains(&key) && waiting.len() > 1;
+            if waiting.len() >= index::CHUNK_BLOCKS || is_sealed {
+                let chunk = std::mem::take(waiting);
+                index::append(&*self.disk, &key.0, key.1, &chunk);
+            }
+        }
+        for key in sealed {
+            self.indexed.remove(key);
+        }
+    }
+}
+
+/// Whether a segment must not take this batch.
+fn is_full(segment: &SegmentMeta, batch: &StoredBatch, flush: &SegmentFlush) -> bool {
+    let bytes = segment.batch_bytes + batch.size() as u64 > flush.roll_bytes;
+    let age = batch.max_timestamp.saturating_sub(segment.first_timestamp);
+    segment.batch_bytes > 0 && (bytes || u64::try_from(age).is_ok_and(|age| age > flush.roll_ms))
+}
+
+/// Whether the manifest has this segment.
+fn refers(manifest: &Manifest, partition: &PartitionId, base: Offset) -> bool {
+    manifest.get(partition).is_some_and(|segments| segments.iter().any(|segment| segment.base_offset == base))
+}
+
+/// Takes trimmed and dropped segments out of the manifest; says which.
+fn trim<F>(work: &mut Work<F>, job: &Checkpoint) -> Vec<(PartitionId, Offset)> {
+    let mut gone = Vec::new();
+    let starts = job.trims.iter().copied();
+    for (partition, start) in starts.chain(job.drops.iter().map(|partition| (*partition, Offset(i64::MAX)))) {
+        let Some(segments) = work.manifest.get_mut(&partition) else { continue };
+        let count = segments.iter().take_while(|segment| segment.end_offset <= start).count();
+        if count > 0 {
+            gone.extend(segments.drain(..count).map(|segment| (partition, segment.base_offset)));
+            work.changed.insert(partition);
+        }
+        if segments.is_empty() {
+            work.manifest.remove(&partition);
+        }
+    }
+    gone
+}
