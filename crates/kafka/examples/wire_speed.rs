@@ -73,6 +73,13 @@ fn main() {
             });
         }
     }
+    println!("4 KiB batch of 100-byte records");
+    for codec in Codec::ALL {
+        let small = batch(codec, 4 << 10, 100);
+        row(&format!("  validate {}", codec.name()), 4 << 10, || {
+            validate(small.clone(), &limits).expect("valid");
+        });
+    }
     let piece = batch(Codec::None, 64 << 10, 1024);
     let partitions = 16;
     let response = FetchResponse {

@@ -15,7 +15,7 @@ pub const TAGGED_FIELDS_MAX: u32 = 1024;
 /// Bytes of one text: what the older encodings can express, and Kafka's limit in all of them.
 pub(super) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
-/// Elements reserved before the first one is decoded; a longer list grows as its elements turn out to be real.
+/// Elements reserved before the first one is decoded; the rest of a longer list when these turned out to be real.
 const RESERVED_ELEMENTS_MAX: usize = 1024;
 
 /// A cursor over the bytes of one message.
@@ -186,7 +186,10 @@ impl Decoder {
         self.element_memory_left =
             self.element_memory_left.checked_sub(memory).ok_or(DecodeError::TooManyElements)?;
         let mut list = Vec::with_capacity(count.min(RESERVED_ELEMENTS_MAX));
-        for _ in 0..count {
+        for index in 0..count {
+            if index == RESERVED_ELEMENTS_MAX {
+                list.reserve_exact(count - index);
+            }
             list.push(element(self)?);
         }
         Ok(Some(list))

@@ -38,6 +38,14 @@ fn lists_share_one_memory_limit() {
 }
 
 #[test]
+fn a_long_list_takes_the_memory_it_was_charged_for() {
+    let mut bytes = 5000u32.to_be_bytes().to_vec();
+    bytes.resize(4 + 5000 * 8, 1);
+    let list = list_of_i64(&bytes, false).expect("all there");
+    assert_eq!((list.len(), list.capacity()), (5000, 5000));
+}
+
+#[test]
 fn null_and_negative_lengths() {
     assert_eq!(decoder(&[0xff, 0xff]).string(false), Err(DecodeError::UnexpectedNull));
     assert_eq!(decoder(&[0xff, 0xff]).nullable_string(false), Ok(None));
