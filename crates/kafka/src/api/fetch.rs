@@ -46,8 +46,7 @@ pub(crate) fn request(
     context: &mut Context<'_>,
 ) -> Result<Asked<FetchResponse, Kept>, SessionError> {
     let entries: usize = message.topics.iter().map(|topic| 1 + topic.partitions.len()).sum();
-    let forgotten: usize =
-        message.forgotten_topics_data.iter().map(|topic| 1 + topic.partitions.len()).sum();
+    let forgotten: usize = message.forgotten_topics_data.iter().map(|topic| 1 + topic.partitions.len()).sum();
     context.admit(ApiKey::Fetch, entries + forgotten)?;
     // Nodes replicate by their own protocol: a fetch in a broker's name is never one of ours.
     if message.replica_id >= 0 || message.replica_state.replica_id >= 0 {
@@ -81,19 +80,15 @@ pub(crate) fn request(
 }
 
 /// Cuts the core's answer to the session and writes it.
-pub(crate) fn response(
-    answer: Answer,
-    version: i16,
-    kept: Kept,
-    context: &mut Context<'_>,
-) -> FetchResponse {
+pub(crate) fn response(answer: Answer, version: i16, kept: Kept, context: &mut Context<'_>) -> FetchResponse {
     let mut tell = Vec::new();
     let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
     if let Err(code) = context.fetch_sessions.note(kept.cut, partitions, |news| tell.push(news)) {
         let (Cut::Full { session_id } | Cut::Incremental { session_id, .. }) = kept.cut;
         return session_error(code, session_id);
     }
-    let batches = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| &partition.batches);
+    let batches =
+        answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| &partition.batches);
     let mut prefixes = BytesMut::with_capacity(batches.map(Vec::len).sum::<usize>() * PATCHED_BYTES);
     let mut tell = tell.into_iter();
     let mut responses = Vec::with_capacity(answer.topics.len());

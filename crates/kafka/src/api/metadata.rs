@@ -1,8 +1,8 @@
 //! Metadata (key 3): nodes, topics, partitions, leaders. An empty topic list means all of them in version 0 and none
 //! later, where null means all; ids stand in requests from version 10 and may be used from 12.
 
-use broker::request::{Metadata, MetadataResponse as Answer, PartitionMetadata, TopicMetadata, TopicRef};
 use broker::Request;
+use broker::request::{Metadata, MetadataResponse as Answer, PartitionMetadata, TopicMetadata, TopicRef};
 use model::{ErrorCode, TopicId};
 
 use crate::message::ApiKey;

@@ -20,10 +20,12 @@ use crate::session::SessionError;
 use crate::wire::Str;
 
 use super::topic_ref::{answered, asked, code_and_message, wait};
-use super::{Asked, Context};
+use super::{Asked, Context, NO_TRANSACTIONS};
 
 /// First version that names topics by id.
 const BY_ID_FROM: i16 = 13;
+/// First version that may carry zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
 /// First version that names the new leader (KIP-951).
 const LEADER_FROM: i16 = 10;
 
@@ -63,17 +65,26 @@ pub(crate) fn request(
             })
             .collect(),
     });
-    let produce = Produce {
-        acks: message.acks,
-        timeout: wait(message.timeout_ms),
-        topics: topics.collect(),
-    };
+    let produce = Produce { acks: message.acks, timeout: wait(message.timeout_ms), topics: topics.collect() };
     let wants_reply = produce.acks != 0;
     Ok(Asked::Core(Request::Produce(produce), wants_reply))
 }
 
+/// One partition's batch, or why it is refused. The batch's size is judged by the core, which knows the topic's limit.
 fn validate(records: Option<Bytes>, version: i16, context: &Context<'_>) -> Result<ProducedBatch, Refusal> {
-    todo!()
+    let limits = records::Limits {
+        batch_bytes_max: usize::MAX,
+        decompressed_bytes_max: context.config.limits.decompressed_bytes_max,
+        batches_max: 1,
+        zstd_allowed: version >= ZSTD_FROM,
+    };
+    let mut batches = records::validate(records.unwrap_or_default(), &limits)
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    let batch = batches.pop().expect("validation passes one batch or fails");
+    if batch.header.attributes & ATTRIBUTE_TRANSACTIONAL != 0 {
+        return Err(Refusal::new(ErrorCode::InvalidTxnState, NO_TRANSACTIONS));
+    }
+    Ok(ProducedBatch { header: batch.header, bytes: batch.bytes })
 }
 
 /// Whether two entries stand for one partition: the core appends at most one batch to each.
@@ -150,7 +161,10 @@ fn refuse_all(message: &ProduceRequest, refusal: &Refusal) -> ProduceResponse {
             })
             .collect(),
     };
-    ProduceResponse { responses: message.topic_data.iter().map(refuse).collect(), ..ProduceResponse::default() }
+    ProduceResponse {
+        responses: message.topic_data.iter().map(refuse).collect(),
+        ..ProduceResponse::default()
+    }
 }
 
 /// Ends a produce that wants no answer: nothing is sent, and a failure closes the connection, which is the only way to

@@ -126,8 +126,7 @@ impl FetchSession {
                 if self.order.len() == partitions_max {
                     return false;
                 }
-                let cached =
-                    Cached { topic: name.clone(), asked, high_watermark: -1, log_start_offset: -1 };
+                let cached = Cached { topic: name.clone(), asked, high_watermark: -1, log_start_offset: -1 };
                 let slot = self.place(cached);
                 self.by_key.insert(key, slot);
                 self.order.push(slot);
