@@ -1,1 +1,23 @@
-//! The real drivers: listeners, disk threads, clock and shutdown.
+//! The real driver of a node: tokio tasks for sockets, one core thread, storage threads, the real clocks. A record's way
+//! in: `listener` → `connection` (frames, decoding, validation) → `inbox` → `core` (`Node::step`) → `lanes` (WAL thread) →
+//! `inbox` → `core` → `mailbox` → `connection` → out. Everything between two stops is bounded by a named limit.
+
+mod clock;
+mod complaint;
+mod connection;
+mod core;
+mod counters;
+mod gate;
+mod histogram;
+mod inbox;
+mod lanes;
+mod listener;
+mod mailbox;
+mod metrics;
+mod server;
+
+/// The registry of settings, for those who gather values.
+pub use broker::config as settings;
+pub use listener::{bind, display};
+pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
+pub use server::{Observer, Server, Started, raise_descriptor_limit};

@@ -1,2 +1,37 @@
-//! The one binary: words in, work out.
-fn main() {}
+//! The one binary: each word of the command line is a file of its own, and this one only sends it there. Data goes to
+//! stdout, talk to stderr; an error is one sentence and exit code 1 (2 for a wrong command line).
+
+mod serve;
+mod settings;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A fault-tolerant event platform that Kafka clients speak to: acknowledged means fsynced
+#[derive(Parser, Debug)]
+#[command(name = "sternpost", version, arg_required_else_help = true)]
+struct Command {
+    #[command(subcommand)]
+    word: Word,
+}
+
+#[derive(Subcommand, Debug)]
+enum Word {
+    Serve(serve::Serve),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Command::parse().word {
+        Word::Serve(word) => serve::run(&word),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

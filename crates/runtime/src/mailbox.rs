@@ -1,0 +1,37 @@
+//! Where the core puts a connection's answers; the connection's task fetches them. Holds at most one answer for each of
+//! the connection's unanswered requests.
+
+use broker::Response;
+use std::sync::Mutex;
+use tokio::sync::Notify;
+
+/// Answers on their way to one connection.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    answers: Mutex<Vec<(u64, Response)>>,
+    filled: Notify,
+}
+
+impl Mailbox {
+    /// Adds the answer to the connection's request number `number`.
+    pub fn put(&self, number: u64, response: Response) {
+        let mut answers = self.answers.lock().expect("no holder of this lock panics");
+        let first = answers.is_empty();
+        answers.push((number, response));
+        drop(answers);
+        if first {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes all answers into `into`.
+    pub fn take(&self, into: &mut Vec<(u64, Response)>) {
+        let mut answers = self.answers.lock().expect("no holder of this lock panics");
+        into.append(&mut answers);
+    }
+
+    /// Waits until an answer may be there.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
+    }
+}

@@ -1,0 +1,242 @@
+//! A whole node in this process: opens the data directory, starts the core, the storage threads and the listener, and
+//! stops them in the opposite order.
+
+use crate::clock::Clock;
+use crate::core::{Core, Input};
+use crate::counters::Counters;
+use crate::inbox::Inbox;
+use crate::lanes::Lanes;
+use crate::listener::{Shared, accept};
+use crate::metrics::{Held, metrics_text};
+use broker::config::{ListenerAddress, NodeSettings};
+use broker::request::Endpoint;
+use broker::{Node, NodeConfig, Status};
+use kafka::session::SessionConfig;
+use model::{NodeId, TopicId};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use storage::{Disk, Options, WalSizes};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+/// Where a data directory says whose it is; without it the directory is new.
+const IDENTITY_FILE: &str = "identity";
+/// Time for connections to take their last answers when the node stops.
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
+
+/// How the core ended: not yet; cleanly; with a reason.
+type Outcome = Option<Result<(), String>>;
+
+/// What a start found.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The cluster, as clients see it.
+    pub cluster_id: String,
+    /// This node.
+    pub node: NodeId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where clients are told to go.
+    pub endpoint: Endpoint,
+    /// The data directory was made by this start.
+    pub is_new: bool,
+}
+
+/// A running node.
+pub struct Server {
+    started: Started,
+    inbox: Arc<Inbox<Input>>,
+    shared: Arc<Shared>,
+    outcome: watch::Receiver<Outcome>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A handle for those who look at the node.
+#[derive(Clone)]
+pub struct Observer {
+    inbox: Arc<Inbox<Input>>,
+    shared: Arc<Shared>,
+}
+
+impl Observer {
+    /// The node at this moment; `None` when it has stopped.
+    pub async fn status(&self) -> Option<Box<Status>> {
+        let (sender, receiver) = oneshot::channel();
+        self.inbox.put(Input::Observe(sender));
+        receiver.await.ok()
+    }
+
+    /// The node's numbers as OpenMetrics text.
+    pub async fn metrics(&self) -> String {
+        let status = self.status().await.unwrap_or_default();
+        let held = Held {
+            requests: self.shared.requests.held() as u64,
+            half_frames: self.shared.half_frames.held() as u64,
+            unsent: self.shared.unsent.held() as u64,
+        };
+        metrics_text(&self.shared.counters, held, &status)
+    }
+}
+
+impl Server {
+    /// Starts a node on a disk, serving clients that come to `listener`. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// One clear sentence. Nothing was changed, except that a new data directory may have been begun.
+    pub async fn start<D: Disk>(
+        settings: NodeSettings,
+        listener: TcpListener,
+        descriptors: u64,
+        disk: Arc<D>,
+    ) -> Result<Server, String> {
+        let address =
+            listener.local_addr().map_err(|error| format!("cannot read the listening address: {error}"))?;
+        let node_id = NodeId(settings.node_id);
+        let is_new = !disk.exists(IDENTITY_FILE).map_err(unusable)?;
+        let options = Options {
+            cluster: if is_new { Some(random_bytes()?) } else { None },
+            node: node_id,
+            wal: WalSizes::default(),
+            mutant: None,
+        };
+        // Recovery reads and syncs for a while: not on a thread that serves sockets.
+        let opened = tokio::task::spawn_blocking(move || storage::open(disk, options))
+            .await
+            .map_err(|error| format!("opening the data directory ended early: {error}"))?
+            .map_err(|error| error.to_string())?;
+        for note in &opened.recovered.notes {
+            tracing::info!("recovery: {note}");
+        }
+        let cluster_id = TopicId(opened.identity.cluster).base64();
+        let endpoint = endpoint(&settings, node_id, address);
+        let clock = Clock::default();
+        let config = NodeConfig {
+            node: node_id,
+            cluster_id: cluster_id.clone(),
+            endpoint: endpoint.clone(),
+            seed: u64::from_le_bytes(random_bytes()?),
+            data_shards: settings.data_shards,
+            tail_bytes_max: settings.tail_bytes_max,
+            checkpoint_bytes: settings.checkpoint_bytes,
+            wal_held_bytes_max: settings.wal_held_bytes_max,
+            settings: settings.clone(),
+            mutant: None,
+            group_mutant: None,
+        };
+        let node = Node::new(config, opened.recovered, clock.now())?;
+        let inbox = Arc::new(Inbox::default());
+        let counters = Arc::new(Counters::default());
+        let (lanes, mut threads) = Lanes::start_threads(
+            opened.wal,
+            opened.segments,
+            opened.reader,
+            settings.read_threads,
+            &inbox,
+            &counters,
+        )
+        .map_err(|error| format!("cannot start the storage threads: {error}"))?;
+        let (report, outcome) = watch::channel(None);
+        let core = Core::new(node, clock, inbox.clone(), lanes);
+        let body = move || {
+            let outcome = core.run().map_or(Ok(()), Err);
+            report.send_replace(Some(outcome));
+        };
+        threads.push(
+            Builder::new()
+                .name("core".into())
+                .spawn(body)
+                .map_err(|error| format!("cannot start the core thread: {error}"))?,
+        );
+        let mut session = SessionConfig::new(cluster_id.clone(), node_id);
+        session.fetch_bytes_max = settings.fetch_bytes_max;
+        let shared = Arc::new(Shared::new(&settings, descriptors, session, inbox.clone(), counters));
+        tokio::spawn(accept(listener, shared.clone()));
+        let started = Started { cluster_id, node: node_id, address, endpoint, is_new };
+        Ok(Server { started, inbox, shared, outcome, threads })
+    }
+
+    /// What the start found.
+    pub fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// A handle to look at the node.
+    pub fn observer(&self) -> Observer {
+        Observer { inbox: self.inbox.clone(), shared: self.shared.clone() }
+    }
+
+    /// Waits until the node ends by itself.
+    ///
+    /// # Errors
+    /// Why it must not go on, as one sentence.
+    pub async fn ended(&self) -> Result<(), String> {
+        let mut outcome = self.outcome.clone();
+        let seen = outcome.wait_for(Option::is_some).await;
+        match seen.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            Ok(None) | Err(_) => Err("the core thread is gone".to_string()),
+        }
+    }
+
+    /// Stops in good order: no new requests, answers to those under way, a clean checkpoint.
+    ///
+    /// # Errors
+    /// Why the stop was not clean, as one sentence.
+    pub async fn shutdown(self) -> Result<(), String> {
+        self.shared.start_draining();
+        self.inbox.put(Input::Shutdown);
+        let outcome = self.ended().await;
+        if outcome.is_ok() {
+            if tokio::time::timeout(LAST_ANSWERS_MAX, self.shared.all_closed()).await.is_err() {
+                tracing::debug!("some clients did not take their last answers");
+            }
+            let joined =
+                tokio::task::spawn_blocking(move || self.threads.into_iter().try_for_each(JoinHandle::join))
+                    .await;
+            if !matches!(joined, Ok(Ok(()))) {
+                return Err("a thread of the node ended with a panic".to_string());
+            }
+        }
+        outcome
+    }
+}
+
+fn unusable(error: io::Error) -> String {
+    format!("the data directory cannot be used: {error}")
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    }
+    Ok(bytes)
+}
+
+/// Where clients are told to connect: what is advertised, else the listener's own host and port.
+fn endpoint(settings: &NodeSettings, node: NodeId, address: SocketAddr) -> Endpoint {
+    let (host, port) = match &settings.advertised {
+        Some(ListenerAddress { host, port }) => (host.clone(), *port),
+        None if address.ip().is_unspecified() => {
+            (rustix::system::uname().nodename().to_string_lossy().into_owned(), address.port())
+        }
+        None => (settings.listener.host.clone(), address.port()),
+    };
+    Endpoint { node, host, port, rack: settings.rack.clone() }
+}
+
+/// Raises the limit of open files as far as it goes, and tells it.
+pub fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,189 @@
+//! `serve`: one node in this process until a signal stops it. Binds its ports before it touches the data directory, so that
+//! wrong use changes nothing.
+
+use crate::settings::{SettingArgs, settings};
+use console::{Answer, Readiness, Subject};
+use runtime::settings::{ListenerAddress, NodeSettings};
+use runtime::{METRICS_CONTENT_TYPE, Observer, Server, Started};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use storage::{Disk, RealDisk};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Most threads that serve connections, unless num.network.threads says otherwise.
+const NETWORK_THREADS_MAX: usize = 8;
+/// HTTP connections that may wait to be accepted.
+const HTTP_BACKLOG: u32 = 64;
+/// Exit code after a second signal, as a shell counts it.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Run a node: data directory made on first start, every acknowledgement fsynced
+#[derive(clap::Args, Debug)]
+pub struct Serve {
+    #[command(flatten)]
+    settings: SettingArgs,
+    /// No greeting, and only warnings and errors in the log
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs the node.
+///
+/// # Errors
+/// One clear sentence.
+pub fn run(word: &Serve) -> Result<(), String> {
+    start_log(word.quiet);
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let (settings, remarks) = settings(&word.settings, environment)?;
+    for remark in remarks {
+        tracing::info!("{remark}");
+    }
+    // A node that lost a thread must not go on half alive.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        std::process::abort();
+    }));
+    let threads = settings.network_threads.unwrap_or_else(|| {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(NETWORK_THREADS_MAX)
+    });
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("network")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the network threads: {error}"))?
+        .block_on(serve(word, settings))
+}
+
+fn start_log(quiet: bool) {
+    let level = if quiet { "warn" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+}
+
+async fn serve(word: &Serve, settings: NodeSettings) -> Result<(), String> {
+    let mut signals = Signals::new()?;
+    let listener = runtime::bind(&settings.listener, settings.listen_backlog).await?;
+    let http = match &settings.http {
+        Some(address) => Some(runtime::bind(address, HTTP_BACKLOG).await?),
+        None => None,
+    };
+    let disk = RealDisk::new(&settings.data_dir)
+        .map_err(|error| format!("the data directory {} cannot be used: {error}", settings.data_dir))?;
+    let stopped = on_disk(word, settings, listener, http, disk, &mut signals).await;
+    if stopped.is_ok() {
+        tracing::info!("stopped");
+    }
+    stopped
+}
+
+async fn on_disk<D: Disk>(
+    word: &Serve,
+    settings: NodeSettings,
+    listener: TcpListener,
+    http: Option<TcpListener>,
+    disk: D,
+    signals: &mut Signals,
+) -> Result<(), String> {
+    let data_dir = settings.data_dir.clone();
+    let http_address = http.as_ref().and_then(|http| http.local_addr().ok());
+    let descriptors = runtime::raise_descriptor_limit();
+    let server = Server::start(settings, listener, descriptors, Arc::new(disk))
+        .await
+        .map_err(|error| format!("{data_dir}: {error}"))?;
+    if let Some(http) = http {
+        let subject = Arc::new(Node(server.observer()));
+        tokio::spawn(async move {
+            if let Err(error) = console::serve(http, subject).await {
+                tracing::error!("the HTTP console ended: {error}");
+            }
+        });
+    }
+    if !word.quiet {
+        greet(server.started(), &data_dir, http_address);
+    }
+    tokio::select! {
+        ended = server.ended() => return ended,
+        name = signals.next() => tracing::info!("{name}: stopping; once more stops at once"),
+    }
+    tokio::select! {
+        stopped = server.shutdown() => stopped,
+        _ = signals.next() => std::process::exit(EXIT_INTERRUPTED),
+    }
+}
+
+/// What the console shows of the node.
+struct Node(Observer);
+
+impl Subject for Node {
+    fn metrics(&self) -> Answer<(&'static str, String)> {
+        let observer = self.0.clone();
+        Box::pin(async move { (METRICS_CONTENT_TYPE, observer.metrics().await) })
+    }
+
+    fn readiness(&self) -> Answer<Readiness> {
+        let observer = self.0.clone();
+        Box::pin(async move {
+            match observer.status().await {
+                Some(status) => Readiness { ready: status.ready, conditions: status.conditions },
+                None => Readiness { ready: false, conditions: vec!["the node has stopped".to_string()] },
+            }
+        })
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn greet(started: &Started, data_dir: &str, http: Option<SocketAddr>) {
+    let endpoint = ListenerAddress { host: started.endpoint.host.clone(), port: started.endpoint.port };
+    let address = runtime::display(&endpoint);
+    let made = if started.is_new { " (new)" } else { "" };
+    let http = http.map_or("off".to_string(), |address| format!("http://{address}/metrics /livez /readyz"));
+    eprintln!(
+        "Sternpost {version}: node {node} of cluster {cluster}. Acknowledged means fsynced.
+
+  Kafka clients  {address}
+  HTTP           {http}
+  data           {data_dir}{made}
+
+Try in another terminal:
+  echo 'hello, world' | kcat -b {address} -t greetings -P
+  kcat -b {address} -t greetings -C -e
+or point any Kafka client at it: bootstrap.servers={address}
+
+Ctrl-C stops it in good order.
+",
+        version = env!("CARGO_PKG_VERSION"),
+        node = started.node.0,
+        cluster = started.cluster_id,
+    );
+}
