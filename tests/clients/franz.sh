@@ -12,8 +12,8 @@
 # The suite creates and deletes its own topics; it needs no auto-creation and, with KGO_TEST_RF=1, one node.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-CLIENTS_HOME=${CLIENTS_HOME:-$here/../../.tools/clients}
-PATH="$PATH:$CLIENTS_HOME/go/bin"
+CLIENTS_HOME=$(realpath -m "${CLIENTS_HOME:-$here/../../.tools/clients}")
+[ ! -x "$CLIENTS_HOME/go/bin/go" ] || PATH="$CLIENTS_HOME/go/bin:$PATH" # where the system's own Go is too old
 
 # What the suite has for capabilities that a server without transactions, share groups and security does not offer.
 EXCLUDED=(

@@ -23,7 +23,7 @@ TOOLS = {
     "produce": "org.apache.kafka.tools.ConsoleProducer",
     "consume": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-    "configs": "org.apache.kafka.tools.ConfigCommand",
+    "configs": "kafka.admin.ConfigCommand",
     "offsets": "org.apache.kafka.tools.GetOffsetShell",
     "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
 }
@@ -131,7 +131,7 @@ class Check:
         self.step("consumer-groups: list", "groups", "--list", out=[rf"^{g}$"])
         self.step("consumer-groups: describe", "groups", "--describe", "--group", g,
                   out=[rf"^{g}\s+{t}\s+{p}\s+(\d+)\s+\1\s+0\s+-" for p in range(4)], err=["has no active members"])
-        self.step("consumer-groups: state", "groups", "--describe", "--group", g, "--state", out=[rf"^{g}\s+\S+:\d+ \(\d+\)\s.*Empty\s+0"])
+        self.step("consumer-groups: state", "groups", "--describe", "--group", g, "--state", out=[rf"^{g}\s+\S+:\d+\s+\(\d+\)\s.*Empty\s+0"])
         self.step("consumer-groups: reset offsets to earliest", "groups", "--reset-offsets", "--group", g, "--topic", t, "--to-earliest",
                   "--execute", out=[rf"^{g}\s+{t}\s+{p}\s+0" for p in range(4)])
         self.step("consumer-groups: lag after the reset", "groups", "--describe", "--group", g, out=[rf"^{g}\s+{t}\s+0\s+0\s+(\d+)\s+\1\s+-"])
@@ -164,7 +164,7 @@ class Check:
         with open(path, "w", encoding="ascii") as f:
             f.write('{"version":1,"partitions":[{"topic":"%s","partition":0,"offset":5}]}' % t)
         self.step("delete-records: below offset 5", "delete-records", "--offset-json-file", path, out=[rf"partition: {t}-0\s+low_watermark: 5"])
-        self.step("get-offsets: the first offset has moved", "offsets", "--topic", f"{t}:0", "--time", "-2", out=[rf"^{t}:0:5$"])
+        self.step("get-offsets: the first offset has moved", "offsets", "--topic-partitions", f"{t}:0", "--time", "-2", out=[rf"^{t}:0:5$"])
         self.step("topics: delete", "topics", "--delete", "--topic", t)
         self.step("topics: a deleted topic is gone", "topics", "--list", never=[rf"^{t}$"])
         self.step("topics: deleting it again is refused", "topics", "--delete", "--topic", t, code=1, err=["does not exist as expected"])
