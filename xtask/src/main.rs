@@ -1,6 +1,8 @@
 //! Chores of the repository: `cargo xtask test`, `cargo xtask generate`, `cargo xtask tidy`.
 
 mod generate;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -12,7 +14,9 @@ fn main() -> ExitCode {
     };
     let outcome = match word {
         "generate" => generate::run(rest),
-        _ => Err(format!("unknown word {word:?}; known: generate")),
+        "test" => test::run(rest),
+        "tidy" => tidy::run(rest),
+        _ => Err(format!("unknown word {word:?}; known: generate, test, tidy")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
