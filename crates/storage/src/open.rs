@@ -17,6 +17,9 @@ use model::job::{JobError, PartitionSegments, Recovered};
 use std::io;
 use std::sync::Arc;
 
+/// Epochs of WAL files that one opening may use: its incarnation stands above these bits.
+const INCARNATION_SHIFT: u32 = 32;
+
 /// How to open.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -156,7 +159,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options) -> Result<Opened<D>, OpenEr
         state.checkpoint = content.sequence;
         state.applied = from.shards.iter().map(|(shard, (applied, ..))| (*shard, *applied)).collect();
     }
-    let wal = start_wal(&disk, &known, &options, &mut replayed, damage.is_none())?;
+    let wal = start_wal(&disk, &known, &options, &mut replayed, identity.incarnation, damage.is_none())?;
     known.state().last = replayed.shards.iter().map(|(shard, log)| (*shard, log.row.last)).collect();
     let recovered = Recovered {
         shards: content.shards.clone(),
@@ -192,6 +195,7 @@ fn start_wal<D: Disk>(
     known: &Arc<Known>,
     options: &Options,
     replayed: &mut Replayed,
+    incarnation: u64,
     is_whole: bool,
 ) -> Result<Wal<D>, OpenError> {
     let mut spares = Vec::new();
@@ -213,7 +217,9 @@ fn start_wal<D: Disk>(
         older: replayed.files.clone(),
         spare_number: replayed.names.spares.last().copied().unwrap_or(0),
         spares,
-        epoch: replayed.names.epochs.last().copied().unwrap_or(0),
+        // Epochs of this opening are its own: one that failed may have left commits behind in a file that never got its
+        // name, under the epoch that would come next, and with the hashes that this one writes too.
+        epoch: replayed.names.epochs.last().copied().unwrap_or(0).max(incarnation << INCARNATION_SHIFT),
     };
     let mut wal = Wal::new(disk.clone(), known.clone(), options.mutant, options.wal, start);
     if !is_whole {

@@ -128,7 +128,10 @@ pub fn quarantine<D: Disk>(disk: &D, paths: &[String], notes: &mut Vec<String>) 
     if paths.len() > NOTES_MAX {
         notes.push(format!("{} files belong to nobody: moved to {QUARANTINE}/", paths.len()));
     }
-    disk.sync_dir(QUARANTINE)
+    disk.sync_dir(QUARANTINE)?;
+    let directories: BTreeSet<&str> =
+        paths.iter().map(|path| path.rsplit_once('/').map_or("", |(directory, _)| directory)).collect();
+    directories.into_iter().try_for_each(|directory| disk.sync_dir(directory))
 }
 
 fn list<D: Disk>(disk: &D, path: &str) -> io::Result<Vec<DirEntry>> {

@@ -374,7 +374,10 @@ fn matches(recovered: &Recovered, model: &Model) -> Verdict {
 
 /// One history: some steps, a cut at some call, recoveries that are cut as well, and on.
 pub fn run(seed: u64, mutant: Option<Mutant>) -> Verdict {
-    let mut world = World::new(seed, mutant);
+    run_in(&mut World::new(seed, mutant), mutant)
+}
+
+fn run_in(world: &mut World, mutant: Option<Mutant>) -> Verdict {
     for life in 0..4 {
         let fault = match world.random(6) {
             0 => Fault::Io,
@@ -396,7 +399,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Verdict {
         world.disk.heal();
         // Recoveries that die somewhere, with both kinds of cut in any order.
         for _ in 0..world.random(4) {
-            let disk = cut(&mut world);
+            let disk = cut(world);
             let after = 1 + world.random(60);
             disk.fail_after(after, Fault::Die);
             let outcome = open(Arc::new(disk.clone()), options(mutant));
@@ -407,9 +410,9 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Verdict {
             disk.heal();
             world.disk = disk;
         }
-        let disk = cut(&mut world);
+        let disk = cut(world);
         world.reopen(disk).map_err(|what| format!("life {life}: {what}"))?;
-        let (before, disk) = (world.opened.recovered.clone(), cut(&mut world));
+        let (before, disk) = (world.opened.recovered.clone(), cut(world));
         world.reopen(disk).map_err(|what| format!("life {life}, again: {what}"))?;
         let after = &world.opened.recovered;
         if (&before.entries, &before.hard_states) != (&after.entries, &after.hard_states) {
@@ -431,7 +434,7 @@ fn cut(world: &mut World) -> MemoryDisk {
 
 /// Seeds of one test run; `STORAGE_HISTORIES` asks for more.
 fn seeds() -> u64 {
-    std::env::var("STORAGE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(600)
+    std::env::var("STORAGE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(100)
 }
 
 #[test]

@@ -27,6 +27,19 @@ struct Inode {
     allocated: u64,
 }
 
+impl Inode {
+    /// What is visible becomes durable.
+    fn settle(&mut self) {
+        self.durable.resize(self.bytes.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let (from, to) = (sector * SECTOR, ((sector + 1) * SECTOR).min(self.bytes.len()));
+            if from < to {
+                self.durable[from..to].copy_from_slice(&self.bytes[from..to]);
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     File(usize),
@@ -272,7 +285,9 @@ impl Disk for MemoryDisk {
         let inode = match state.names.get(path) {
             Some(Node::File(inode)) => {
                 let inode = *inode;
-                state.inodes[inode].bytes.clear();
+                let old = &mut state.inodes[inode];
+                old.dirty.extend(0..old.bytes.len().div_ceil(SECTOR));
+                old.bytes.clear();
                 state.inodes[inode].allocated = 0;
                 inode
             }
@@ -301,7 +316,12 @@ impl Disk for MemoryDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.call(false)?;
         let Some(Node::File(inode)) = state.names.get(from).cloned() else { return Err(not_found()) };
-        state.change(NameChange::Rename(from.into(), to.into(), inode));
+        if parent(from) == parent(to) {
+            state.change(NameChange::Rename(from.into(), to.into(), inode));
+        } else {
+            state.change(NameChange::Set(to.into(), Node::File(inode)));
+            state.change(NameChange::Remove(from.into()));
+        }
         Ok(())
     }
 
@@ -358,10 +378,7 @@ impl Disk for MemoryDisk {
         let mut state = self.call(false)?;
         let pending = std::mem::take(&mut state.pending);
         pending.iter().for_each(|change| apply(&mut state.durable, change));
-        for inode in &mut state.inodes {
-            inode.durable = inode.bytes.clone();
-            inode.dirty.clear();
-        }
+        state.inodes.iter_mut().for_each(Inode::settle);
         Ok(())
     }
 
@@ -404,7 +421,8 @@ impl DiskFile for MemoryFile {
     }
 
     fn write_at(&self, offset: u64, pieces: &[IoSlice<'_>]) -> io::Result<()> {
-        let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let mut whole = Vec::new();
+        pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
         let reserved = self.disk.state().inodes[self.inode].allocated;
         match self.disk.call(offset + whole.len() as u64 > reserved) {
             Ok(mut state) => state.touch(self.inode, offset, &whole),
@@ -423,9 +441,7 @@ impl DiskFile for MemoryFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.call(false)?;
-        let inode = &mut state.inodes[self.inode];
-        inode.durable = inode.bytes.clone();
-        inode.dirty.clear();
+        state.inodes[self.inode].settle();
         Ok(())
     }
 
@@ -433,6 +449,7 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.call(true)?;
         let inode = &mut state.inodes[self.inode];
         if (inode.bytes.len() as u64) < len {
+            inode.dirty.insert(inode.bytes.len() / SECTOR);
             inode.bytes.resize(len as usize, 0);
         }
         inode.allocated = inode.allocated.max(len);
@@ -446,7 +463,9 @@ impl DiskFile for MemoryFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.call(true)?;
-        state.inodes[self.inode].bytes.resize(len as usize, 0);
+        let inode = &mut state.inodes[self.inode];
+        inode.dirty.extend(len as usize / SECTOR..inode.bytes.len().div_ceil(SECTOR));
+        inode.bytes.resize(len as usize, 0);
         Ok(())
     }
 }
