@@ -256,6 +256,23 @@ impl Group {
         }
     }
 
+    /// Hands leadership to the follower that holds most of the log: this node's disk stalls, or it shuts down. Says to whom;
+    /// `None` when this replica does not lead, hands over already, or nobody was heard lately.
+    pub fn hand_over(&mut self) -> Option<u64> {
+        if !self.is_leader() || self.node.raft.lead_transferee.is_some() {
+            return None;
+        }
+        let voters = self.voters();
+        let followers = voters.into_iter().filter(|voter| *voter != self.config.node);
+        let heard = followers.filter_map(|voter| {
+            let progress = self.node.raft.prs().get(voter).filter(|progress| progress.recent_active)?;
+            Some((progress.matched, voter))
+        });
+        let (_, heir) = heard.max()?;
+        self.transfer_leader(heir);
+        Some(heir)
+    }
+
     /// The connection to `peer` broke: what was in flight may be lost, so replication goes on from what it confirmed.
     pub fn unreachable(&mut self, peer: u64) {
         if self.is_leader() {
@@ -364,9 +381,8 @@ impl Group {
             // Appends are not taken while a state is installed, so nothing follows it.
             assert!(round.entries().is_empty());
             let snapshot = snapshot_from_raft(round.snapshot());
-            let applied = self.applied();
             let log = self.node.mut_store();
-            ready.persist.push(log.cut_at(applied));
+            ready.persist.extend(log.cut_at(snapshot.index.0));
             log.install(snapshot.index.0, snapshot.term.0);
             ready.install = Some(snapshot);
         }

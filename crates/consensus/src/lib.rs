@@ -9,11 +9,12 @@
 //! - `log`: the part of the log that is kept in memory, payload beside raft's own entries
 //! - `message`, `translate`, `wire`: what replicas tell each other; to raft's form in memory; to bytes
 //! - `membership`: changes of the voter set
-//! - `evidence`: is a peer node gone? opens the vote filter
+//! - `evidence`, `failover`: is a peer node gone? opens the vote filter and starts elections by rank
 //! - `mutant`: known-bad variants for the simulator
 
 mod config;
 mod evidence;
+mod failover;
 mod group;
 mod log;
 mod membership;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use config::{Config, RestoreError, Restored};
 pub use evidence::{Evidence, HEARTBEAT_INTERVAL, SILENCE_MAX, SILENCE_MIN, candidate_rank};
+pub use failover::{CANDIDATE_STEP, Failover, NO_LEADER_PATIENCE, RETRY, RETRY_MAX};
 pub use group::{Group, Halt, Position, ProposeError, StepError};
 pub use membership::{Change, ChangeError};
 pub use message::{Body, Message, Reject};

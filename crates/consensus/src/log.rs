@@ -163,15 +163,14 @@ impl Log {
         }
     }
 
-    /// The entry that, written again, cuts off what the disk holds behind it. One that was compacted away comes without
-    /// its command: a durable checkpoint contains it, so that no recovery looks at it.
-    pub(crate) fn cut_at(&self, applied: LogIndex) -> Entry {
-        if applied.0 == self.base {
-            let cut = RaftEntry { term: self.base_term, index: self.base, ..RaftEntry::default() };
-            return from_raft(self.shard, &cut, Payload::default());
+    /// The entry that, written again, cuts off what the disk holds behind a state to be installed at `index`: all of it
+    /// conflicts with the state. What lies before stays until the state is durable, for it was acknowledged.
+    pub(crate) fn cut_at(&self, index: u64) -> Option<Entry> {
+        if self.last().0 <= index {
+            return None;
         }
-        let slot = &self.slots[(applied.0 - self.base - 1) as usize];
-        from_raft(self.shard, &slot.entry, slot.payload.clone())
+        let slot = &self.slots[(index - self.base - 1) as usize];
+        Some(from_raft(self.shard, &slot.entry, slot.payload.clone()))
     }
 
     /// Starts anew behind an installed state.

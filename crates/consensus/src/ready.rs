@@ -6,8 +6,9 @@ use model::{Entry, HardState, LogIndex, Term};
 
 /// One round of work. Duties of the driver, in this order:
 /// 1. `persist` and `hard_state` go into a group commit, in the order of the numbers. Readies may be persisting at the same
-///    time; `Group::on_persisted` is called in their order. With `install` set, `persist` holds one entry that cuts off
-///    the tail which does not follow the new state: first that commit, then a checkpoint with the new state, then the call.
+///    time; `Group::on_persisted` is called in their order. With `install` set, `persist` holds at most one entry,
+///    which cuts off a tail that does not follow the new state: first that commit, then a checkpoint with the new state,
+///    then the call.
 /// 2. `send` may leave at once: what promises persistence is held back by the group and comes out of a later `Ready`.
 /// 3. `committed` is applied now: it is durable here and at a quorum.
 #[derive(Debug, Default)]
