@@ -7,7 +7,7 @@
 use crate::core::Input;
 use crate::counters::Counters;
 use crate::gate::Share;
-use crate::listener::Shared;
+use crate::listener::{Phase, Shared};
 use crate::mailbox::Mailbox;
 use broker::Response;
 use broker::request::{ClientInfo, ConnectionId};
@@ -173,6 +173,7 @@ impl<'a> Connection<'a> {
 
     async fn serve(&mut self) -> Result<(), End> {
         let shared = self.shared;
+        let mut phases = shared.phases();
         let sleep = sleep_until((Instant::now() + STANDING_GRACE).into());
         tokio::pin!(sleep);
         loop {
@@ -180,9 +181,15 @@ impl<'a> Connection<'a> {
             tokio::task::consume_budget().await;
             self.take_answers()?;
             self.write().map_err(End::Io)?;
-            let draining = shared.is_draining();
-            if draining && self.unanswered.is_empty() && self.output.is_empty() {
-                return Ok(());
+            let phase = shared.phase();
+            let draining = phase != Phase::Serving;
+            if self.output.is_empty() && (phase == Phase::Ending || draining && self.unanswered.is_empty()) {
+                // Answers that came between the look at the mailbox and the look at the phase go out first.
+                self.take_answers()?;
+                if self.output.is_empty() {
+                    return Ok(());
+                }
+                continue;
             }
             let gate = shared.requests.opened();
             tokio::pin!(gate);
@@ -207,7 +214,7 @@ impl<'a> Connection<'a> {
                 ready = self.stream.readable(), if reads => ready.map_err(End::Io)?,
                 ready = self.stream.writable(), if writes => ready.map_err(End::Io)?,
                 () = &mut gate, if muted => {}
-                () = shared.drained(), if !draining => {}
+                changed = phases.changed(), if phase != Phase::Ending => changed.expect("the sender lives as long as the connection"),
                 () = &mut sleep => {}
             }
         }

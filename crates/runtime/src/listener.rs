@@ -12,11 +12,11 @@ use kafka::session::SessionConfig;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Answers that clients have not taken, all connections together, bytes: beyond it slow readers are disconnected.
 const UNSENT_NODE_BYTES_MAX: usize = 256 << 20;
@@ -70,6 +70,17 @@ impl Limits {
     }
 }
 
+/// A node's life as its connections see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Requests are taken.
+    Serving,
+    /// No new request is taken; those under way are still answered.
+    Draining,
+    /// No further answer comes: connections end when theirs are written.
+    Ending,
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Shared {
@@ -89,8 +100,7 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     complaints: Complaints,
     refusals: Complaints,
-    draining: AtomicBool,
-    drain: Notify,
+    phase: watch::Sender<Phase>,
     idle: Notify,
     addresses: Mutex<HashMap<IpAddr, usize>>,
     next_connection: AtomicU64,
@@ -115,33 +125,26 @@ impl Shared {
             counters,
             complaints: Complaints::default(),
             refusals: Complaints::default(),
-            draining: AtomicBool::new(false),
-            drain: Notify::new(),
+            phase: watch::channel(Phase::Serving).0,
             idle: Notify::new(),
             addresses: Mutex::new(HashMap::new()),
             next_connection: AtomicU64::new(1),
         }
     }
 
-    /// Whether no new request is taken any more.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+    /// Where the node is in its life.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
     }
 
-    /// Waits for the end of taking requests.
-    pub async fn drained(&self) {
-        let notified = self.drain.notified();
-        tokio::pin!(notified);
-        notified.as_mut().enable();
-        if !self.is_draining() {
-            notified.await;
-        }
+    /// Tells when the phase changes.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
     }
 
-    /// Takes no new request; connections end when their answers are written.
-    pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
-        self.drain.notify_waiters();
+    /// Moves on.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
     }
 
     /// Waits until no connection is open.
@@ -235,10 +238,11 @@ pub fn display(address: &ListenerAddress) -> String {
 
 /// Accepts until draining begins.
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut phases = shared.phases();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.drained() => return,
+            _ = phases.changed() => return,
         };
         match accepted {
             Ok((stream, address)) => greet(stream, address, &shared),

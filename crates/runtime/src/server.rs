@@ -6,7 +6,7 @@ use crate::core::{Core, Input};
 use crate::counters::Counters;
 use crate::inbox::Inbox;
 use crate::lanes::Lanes;
-use crate::listener::{Shared, accept};
+use crate::listener::{Phase, Shared, accept};
 use crate::metrics::{Held, metrics_text};
 use broker::config::{ListenerAddress, NodeSettings};
 use broker::request::Endpoint;
@@ -186,9 +186,10 @@ impl Server {
     /// # Errors
     /// Why the stop was not clean, as one sentence.
     pub async fn shutdown(self) -> Result<(), String> {
-        self.shared.start_draining();
+        self.shared.enter(Phase::Draining);
         self.inbox.put(Input::Shutdown);
         let outcome = self.ended().await;
+        self.shared.enter(Phase::Ending);
         if outcome.is_ok() {
             if tokio::time::timeout(LAST_ANSWERS_MAX, self.shared.all_closed()).await.is_err() {
                 tracing::debug!("some clients did not take their last answers");
