@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,7 @@ def main():
     if o.selftest:
         sys.exit(0 if selftest() else 1)
     subprocess.run([os.path.join(HERE, "install.sh")], check=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that server and drivers are ended too
     work = tempfile.mkdtemp(prefix="flights.")
     server = Peer(o.peer, work) if o.peer else Command(o.server, o.bootstrap, work)
     kill = (o.kill_every, o.min_kills) if o.kill_every else None

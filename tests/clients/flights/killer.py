@@ -42,6 +42,8 @@ class Killer(threading.Thread):
         while self.state[st.ACKED] == acked or time.monotonic() - begin < self.every_s:
             if self.ending.wait(0.002):
                 return
+            if not self.server.alive():
+                raise RuntimeError(f"the server ended by itself; see {self.server.log}")
             if time.monotonic() - begin > NO_ACK_S:
                 raise TimeoutError(f"no row acknowledged for {NO_ACK_S} s although the server was started again")
         while self.state.outstanding() == 0:

@@ -22,8 +22,7 @@ class Command:
         self.process = None
 
     def start(self):
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        self.spawn()
         self.wait_until_open()
 
     restart = start
@@ -118,7 +117,9 @@ def wait_port(bootstrap, alive, log):
     while True:
         try:
             socket.create_connection((host, int(port)), 1).close()
-            return
+            if alive():  # else another program answers at this address
+                return
+            raise SystemExit(f"the server ended, and something else answers at {bootstrap}; see {log}")
         except OSError:
             if not alive():
                 raise SystemExit(f"the server ended before {bootstrap} answered; see {log}") from None
