@@ -1,0 +1,4 @@
+//! A connection under honest and under hostile bytes.
+
+mod fetch_sessions;
+mod hostile;
