@@ -161,6 +161,14 @@ impl SimDisk {
         SimDisk { state: Arc::clone(&self.state), life: state.life }
     }
 
+    /// Flips one bit of durable, clean bytes of a file under `directory`; says where. `None` when there are none.
+    pub fn rot(&self, directory: &str) -> Option<(String, u64)> {
+        let state = &mut *self.state();
+        let rotten = state.tree.rot(&mut state.dice, directory)?;
+        state.counters.count("disk: durable bit rotten");
+        Some(rotten)
+    }
+
     /// Virtual time that calls took since this was last asked.
     pub fn take_elapsed(&self) -> Duration {
         std::mem::take(&mut self.state().elapsed)

@@ -4,4 +4,8 @@
 pub mod counters;
 pub mod dice;
 pub mod disk;
+pub mod outcome;
+pub mod quorum;
+pub mod run;
+pub mod storage_world;
 pub mod trace;

@@ -154,6 +154,21 @@ impl SimFileData {
         }
     }
 
+    /// Flips one bit of a page that is on the platter, in the cache too when it is clean there; says where.
+    pub fn rot(&mut self, dice: &mut Dice) -> Option<u64> {
+        let pages: Vec<u64> =
+            self.durable.pages.keys().filter(|page| !self.dirty.contains(page)).copied().collect();
+        let page = *pages.get(dice.index(pages.len().max(1)))?;
+        let within = dice.below(PAGE_BYTES.min(self.durable.len.saturating_sub(page * PAGE_BYTES)).max(1));
+        let bit = 1 << dice.below(8);
+        for image in [&mut self.durable, &mut self.cached] {
+            if let Some(bytes) = image.pages.get_mut(&page) {
+                Arc::make_mut(bytes)[within as usize] ^= bit;
+            }
+        }
+        Some(page * PAGE_BYTES + within)
+    }
+
     /// The power goes: what is on the platter becomes what is read from now on.
     pub fn power_cut(&mut self, dice: &mut Dice, sector_bytes: usize, fate: Fate) -> SectorCounts {
         let mut counts = SectorCounts::default();

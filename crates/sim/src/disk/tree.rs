@@ -244,6 +244,22 @@ impl Tree {
         self.files.values().filter(|file| file.needs_sync()).count()
     }
 
+    /// Damages one bit of one file under a directory; says which file and where.
+    pub fn rot(&mut self, dice: &mut Dice, directory: &str) -> Option<(String, u64)> {
+        let mut paths = Vec::new();
+        let mut open = vec![directory.to_owned()];
+        while let Some(at) = open.pop() {
+            for (name, is_directory) in self.list(&at).ok()? {
+                let path = if at.is_empty() { name } else { format!("{at}/{name}") };
+                if is_directory { open.push(path) } else { paths.push(path) }
+            }
+        }
+        let path = paths.get(dice.index(paths.len().max(1)))?.clone();
+        let inode = self.find_file(&path).ok()?;
+        let at = self.files.get_mut(&inode)?.rot(dice)?;
+        Some((path, at))
+    }
+
     /// The power goes. Every change of a name that was not synced is kept or lost for itself, unless this cut
     /// (`all`) keeps or loses them together.
     pub fn power_cut(&mut self, dice: &mut Dice, sector_bytes: usize) -> CutCounts {

@@ -1,0 +1,70 @@
+//! The storage under test as one object: the three lanes behind one `run`, opened over the simulated disk.
+
+use crate::disk::SimDisk;
+use model::job::{Done, Job, JobError, Recovered};
+use std::cell::RefCell;
+use std::sync::Arc;
+use storage::{Mutant, Options, Reader, Segments, Wal, WalSizes};
+
+/// Sizes of WAL files.
+pub type EngineSizes = WalSizes;
+pub use storage::OpenError;
+
+/// The cluster that every simulated disk belongs to.
+const CLUSTER: [u8; 16] = *b"simulated-world!";
+
+/// WAL, segments and reader of one life.
+pub struct Engine {
+    wal: RefCell<Wal<SimDisk>>,
+    segments: RefCell<Segments<SimDisk>>,
+    reader: RefCell<Reader<SimDisk>>,
+}
+
+impl Engine {
+    /// Opens the data directory and says what was found.
+    ///
+    /// # Errors
+    /// As `storage::open`.
+    pub fn open(
+        disk: &SimDisk,
+        sizes: EngineSizes,
+        mutant: Option<Mutant>,
+    ) -> Result<(Engine, Recovered), OpenError> {
+        let options = Options {
+            cluster: Some(CLUSTER),
+            node: model::NodeId(1),
+            wal: sizes,
+            mutant,
+            ..Options::default()
+        };
+        let opened = storage::open(Arc::new(disk.clone()), options)?;
+        let engine = Engine {
+            wal: RefCell::new(opened.wal),
+            segments: RefCell::new(opened.segments),
+            reader: RefCell::new(opened.reader),
+        };
+        Ok((engine, opened.recovered))
+    }
+
+    /// Carries a job out on its lane.
+    ///
+    /// # Errors
+    /// As the lane says.
+    pub fn run(&self, job: Job) -> Result<Done, JobError> {
+        match job {
+            Job::Append(append) => self.wal.borrow_mut().append(append),
+            Job::Recycle(recycle) => self.wal.borrow_mut().recycle(&recycle),
+            Job::Checkpoint(checkpoint) => self.segments.borrow_mut().checkpoint(checkpoint),
+            Job::Read(read) => self.reader.borrow_mut().read(&read),
+            Job::Lookup(lookup) => self.reader.borrow_mut().lookup(&lookup),
+        }
+    }
+
+    /// The WAL's work for an idle moment.
+    ///
+    /// # Errors
+    /// As the lane says.
+    pub fn upkeep(&self) -> Result<bool, JobError> {
+        self.wal.borrow_mut().upkeep()
+    }
+}
