@@ -17,7 +17,7 @@ pub const SIZE_BYTES: usize = 4;
 pub const FRAME_BYTES_MAX: usize = model::limits::REQUEST_BYTES_MAX;
 
 /// Room made for a frame whose bytes have not come yet, bytes. It doubles as they do.
-const RESERVED_BYTES_MIN: usize = 64 << 10;
+const RESERVED_BYTES_MIN: usize = 4 << 10;
 
 /// Why the byte stream holds no frame. The connection cannot go on: where the next frame starts is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -7,6 +7,7 @@ use runtime::settings::{ListenerAddress, NodeSettings};
 use runtime::{METRICS_CONTENT_TYPE, Observer, Server, Started};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use storage::disk::shim::ShimDisk;
 use storage::{Disk, RealDisk};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,6 +28,9 @@ pub struct Serve {
     /// No greeting, and only warnings and errors in the log
     #[arg(long, short)]
     quiet: bool,
+    /// For power-cut tests: hold back what is not fsynced in memory, so that kill -9 is a power cut (slow)
+    #[arg(long, hide = true)]
+    disk_shim: bool,
 }
 
 /// Runs the node.
@@ -77,9 +81,15 @@ async fn serve(word: &Serve, settings: NodeSettings) -> Result<(), String> {
         Some(address) => Some(runtime::bind(address, HTTP_BACKLOG).await?),
         None => None,
     };
-    let disk = RealDisk::new(&settings.data_dir)
-        .map_err(|error| format!("the data directory {} cannot be used: {error}", settings.data_dir))?;
-    let stopped = on_disk(word, settings, listener, http, disk, &mut signals).await;
+    let unusable = |error| format!("the data directory {} cannot be used: {error}", settings.data_dir);
+    let disk = RealDisk::new(&settings.data_dir).map_err(unusable)?;
+    let stopped = if word.disk_shim {
+        tracing::warn!("--disk-shim: what is not fsynced is held back in memory; for power-cut tests only");
+        let disk = ShimDisk::new(disk).map_err(unusable)?;
+        on_disk(word, settings, listener, http, disk, &mut signals).await
+    } else {
+        on_disk(word, settings, listener, http, disk, &mut signals).await
+    };
     if stopped.is_ok() {
         tracing::info!("stopped");
     }

@@ -1,0 +1,230 @@
+//! What hostile connections can make grow, and that an honest client beside them does not notice.
+
+use crate::node::{Client, Node, PATIENCE, read_to_end};
+use crate::stop::{fetch, produce};
+use kafka::frame::decode_response;
+use kafka::message::api_versions::ApiVersionsRequest;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Longest answer time that an honest client may see on a busy test machine.
+const HONEST_MAX: Duration = Duration::from_secs(5);
+
+fn start(settings: &[&str]) -> (tempfile::TempDir, Node) {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(&directory.path().join("data"), settings);
+    node.honest_question();
+    (directory, node)
+}
+
+fn honest(node: &Node) {
+    let took = node.honest_question();
+    assert!(took < HONEST_MAX, "an honest client waited {took:?}");
+}
+
+#[test]
+fn sizes_that_no_frame_has() {
+    let (_directory, node) = start(&[]);
+    for size in [0, -1, i32::MIN, i32::MAX, 104_857_601] {
+        let mut stream = node.connect();
+        stream.write_all(&size.to_be_bytes()).unwrap();
+        assert_eq!(read_to_end(&mut stream), 0);
+    }
+    node.wait_for_line("frame size is zero");
+    honest(&node);
+}
+
+#[test]
+fn other_protocols_are_told_so_in_the_log() {
+    let (_directory, node) = start(&[]);
+    let mut http = node.connect();
+    http.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    read_to_end(&mut http);
+    node.wait_for_line("speaks HTTP");
+    let mut tls = node.connect();
+    tls.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]).unwrap();
+    read_to_end(&mut tls);
+    node.wait_for_line("starts TLS");
+    honest(&node);
+}
+
+#[test]
+fn unknown_keys_and_garbage_end_the_connection() {
+    let (_directory, node) = start(&[]);
+    for frame in [
+        &[0x7f, 0xff, 0, 0, 0, 0, 0, 1][..],
+        &[0, 3, 0x7f, 0xff, 0, 0, 0, 1],
+        &[0],
+        &[0, 0, 0, 9, 0, 0, 0, 1, 0xff],
+    ] {
+        let mut stream = node.connect();
+        stream.write_all(&(frame.len() as i32).to_be_bytes()).unwrap();
+        stream.write_all(frame).unwrap();
+        read_to_end(&mut stream);
+    }
+    // A flood of them is a few lines.
+    for _ in 0..300 {
+        let mut stream = node.connect();
+        stream.write_all(&[0, 0, 0, 1, 0]).unwrap();
+        read_to_end(&mut stream);
+    }
+    honest(&node);
+    assert!(node.count_lines("closed the connection") < 300);
+}
+
+#[test]
+fn half_frames_take_no_memory_and_end() {
+    let (_directory, node) = start(&["sternpost.frame.timeout.ms=3000"]);
+    let before = node.resident_bytes();
+    let mut streams: Vec<_> = (0..400)
+        .map(|_| {
+            let mut stream = node.connect();
+            stream.write_all(&100_000_000_i32.to_be_bytes()).unwrap();
+            stream.write_all(&[0; 1000]).unwrap();
+            stream
+        })
+        .collect();
+    honest(&node);
+    let grown = node.resident_bytes().saturating_sub(before);
+    assert!(grown < 400 * (64 << 10), "{grown} bytes for 400 half frames");
+    for stream in &mut streams {
+        assert_eq!(read_to_end(stream), 0);
+    }
+    node.wait_for_line("did not become whole in time");
+    honest(&node);
+}
+
+#[test]
+fn one_byte_at_a_time_ends_too() {
+    let (_directory, node) = start(&["sternpost.frame.timeout.ms=500"]);
+    let mut stream = node.connect();
+    stream.write_all(&1000_i32.to_be_bytes()).unwrap();
+    let start = Instant::now();
+    // Each byte is progress, yet the frame is not whole in time. Writing fails once the node has closed.
+    while start.elapsed() < PATIENCE && stream.write_all(&[0]).is_ok() {
+        let pause = Instant::now();
+        while pause.elapsed() < Duration::from_millis(5) {
+            std::thread::yield_now();
+        }
+        if node.count_lines("did not become whole") > 0 {
+            return;
+        }
+    }
+    node.wait_for_line("did not become whole");
+}
+
+#[test]
+fn a_hundred_thousand_requests_without_reading() {
+    const COUNT: usize = 100_000;
+    let (_directory, node) = start(&[]);
+    let before = node.resident_bytes();
+    let mut client = Client::new(node.connect());
+    let mut writer = Client::new(client.stream.try_clone().unwrap());
+    // The node stops reading, so writing must not wait for it on this thread.
+    let sending = std::thread::spawn(move || {
+        for _ in 0..COUNT {
+            writer.send(&ApiVersionsRequest::default(), 0);
+        }
+    });
+    for _ in 0..20 {
+        honest(&node);
+    }
+    let grown = node.resident_bytes().saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes for requests that wait");
+    for number in 0..COUNT {
+        let (id, _) = decode_response::<ApiVersionsRequest>(client.receive().expect("an answer"), 0).unwrap();
+        assert_eq!(id, number as i32);
+    }
+    sending.join().unwrap();
+}
+
+#[test]
+fn connections_that_come_and_go() {
+    let (_directory, node) = start(&[]);
+    let before = node.resident_bytes();
+    for round in 0..3000 {
+        let mut stream = node.connect();
+        if round % 3 == 0 {
+            stream.write_all(&[0, 0, 1]).unwrap();
+        }
+    }
+    honest(&node);
+    let grown = node.resident_bytes().saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes after the flood");
+}
+
+#[test]
+fn idle_connections_are_closed_and_busy_ones_are_not() {
+    let (_directory, node) = start(&["connections.max.idle.ms=1000"]);
+    let mut idle = node.connect();
+    let mut busy = Client::new(node.connect());
+    let start = Instant::now();
+    let mut fetches = 0;
+    busy.make_topic("quiet");
+    while start.elapsed() < Duration::from_secs(3) {
+        // A long poll longer than the idle time: waiting is not idleness.
+        busy.ask(&fetch("quiet", 1500, 1), 11);
+        fetches += 1;
+    }
+    assert!(fetches >= 2);
+    assert_eq!(read_to_end(&mut idle), 0);
+}
+
+#[test]
+fn many_idle_connections_are_cheap() {
+    const COUNT: usize = 1000;
+    let (_directory, node) = start(&[]);
+    let before = node.resident_bytes();
+    let mut clients: Vec<_> = (0..COUNT)
+        .map(|_| {
+            let mut client = Client::new(node.connect());
+            client.ask(&ApiVersionsRequest::default(), 0);
+            client
+        })
+        .collect();
+    let each = node.resident_bytes().saturating_sub(before) / COUNT;
+    assert!(each < 16 << 10, "{each} bytes for an idle connection");
+    clients[COUNT / 2].metadata(None);
+    honest(&node);
+}
+
+#[test]
+fn more_connections_than_allowed_are_closed() {
+    let (_directory, node) = start(&["max.connections=5"]);
+    let mut clients: Vec<_> = Vec::new();
+    // The connection of the start-up question may still be counted for a moment.
+    let deadline = Instant::now() + PATIENCE;
+    while clients.len() < 5 {
+        assert!(Instant::now() < deadline);
+        let mut client = Client::new(node.connect());
+        client.send(&ApiVersionsRequest::default(), 0);
+        if client.receive().is_some() {
+            clients.push(client);
+        }
+    }
+    let mut sixth = node.connect();
+    assert_eq!(read_to_end(&mut sixth), 0);
+    node.wait_for_line("max.connections is reached");
+    clients[0].metadata(None);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_let_go() {
+    let (_directory, node) = start(&["sternpost.write.timeout.ms=1000"]);
+    let mut writer = Client::new(node.connect());
+    writer.make_topic("large");
+    let value = vec![7; 900_000];
+    for _ in 0..16 {
+        let answer = writer.ask(&produce("large", &value), 9);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+    let before = node.resident_bytes();
+    let mut slow = Client::new(node.connect());
+    for _ in 0..50 {
+        slow.send(&fetch("large", 1000, 1), 11);
+    }
+    node.wait_for_line("does not take its answers");
+    let grown = node.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes for one slow reader");
+    honest(&node);
+}

@@ -1,0 +1,6 @@
+//! Real processes of the real binary. One integration binary; a module for each theme.
+
+mod limits;
+mod node;
+mod stop;
+mod wrong_use;
