@@ -2,6 +2,7 @@
 //! can speak. What happens to it stands in `join`, `rebalance` and `sync`.
 
 use super::command::{Membership, StoredMember, StoredPhase, Ticket};
+use super::config::MEMBER_PROTOCOLS_MAX;
 use super::flight::Waiter;
 use super::opaque::Opaque;
 use crate::request::GroupPhase;
@@ -77,15 +78,51 @@ impl Member {
                 .all(|(mine, other)| mine.0 == other.0 && mine.1.as_slice() == &other.1[..])
     }
 
-    fn metadata_bytes(&self) -> usize {
-        metadata_bytes(self.protocols.iter().map(|(name, metadata)| (name, metadata.size())))
+    fn snapshot_bytes(&self) -> usize {
+        let protocols = self.protocols.iter().map(|(name, metadata)| (name, metadata.size()));
+        snapshot_bytes(&self.client_id, &self.client_host, self.instance_id.as_deref(), protocols)
     }
 }
 
-/// Bytes that a member's protocols take in a snapshot, with room for the rest of the member.
-pub(super) fn metadata_bytes<'a>(protocols: impl Iterator<Item = (&'a String, usize)>) -> usize {
+/// Bytes that a member takes in a snapshot, about. Its id begins with a name that counts here already.
+pub(super) fn snapshot_bytes<'a>(
+    client_id: &str,
+    client_host: &str,
+    instance_id: Option<&str>,
+    protocols: impl Iterator<Item = (&'a String, usize)>,
+) -> usize {
     const MEMBER_BYTES: usize = 128;
-    MEMBER_BYTES + protocols.map(|(name, size)| name.len() + size + 8).sum::<usize>()
+    let names = client_id.len() + client_host.len() + instance_id.map_or(0, str::len);
+    MEMBER_BYTES + 2 * names + protocols.map(|(name, size)| name.len() + size + 8).sum::<usize>()
+}
+
+/// Sums over the members, so that thousands of them can join at once.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// How many members speak each protocol.
+    speakers: BTreeMap<String, usize>,
+    /// Bytes that the members take in a snapshot, without their assignments.
+    bytes: usize,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, member: &Member) {
+        self.bytes += member.snapshot_bytes();
+        for (name, _) in &member.protocols {
+            *self.speakers.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, member: &Member) {
+        self.bytes -= member.snapshot_bytes();
+        for (name, _) in &member.protocols {
+            let count = self.speakers.get_mut(name).expect("a member was added before it is removed");
+            *count -= 1;
+            if *count == 0 {
+                self.speakers.remove(name);
+            }
+        }
+    }
 }
 
 /// One group.
@@ -97,6 +134,7 @@ pub(super) struct Group {
     pub protocol: Option<String>,
     pub leader: Option<String>,
     pub members: BTreeMap<String, Member>,
+    pub tally: Tally,
     /// Instance id to member id.
     pub statics: BTreeMap<String, String>,
     /// Member ids handed out that have not come back yet (KIP-394).
@@ -117,6 +155,7 @@ impl Group {
             protocol: None,
             leader: None,
             members: BTreeMap::new(),
+            tally: Tally::default(),
             statics: BTreeMap::new(),
             pending: BTreeSet::new(),
             pending_sync: BTreeSet::new(),
@@ -140,22 +179,21 @@ impl Group {
             if let Some(instance) = &member.instance_id {
                 group.statics.insert(instance.clone(), member.id.clone());
             }
-            group.members.insert(
-                member.id.clone(),
-                Member {
-                    instance_id: member.instance_id.clone(),
-                    client_id: member.client_id.clone(),
-                    client_host: member.client_host.clone(),
-                    session_timeout: member.session_timeout,
-                    rebalance_timeout: member.rebalance_timeout,
-                    protocols: member.protocols.clone(),
-                    assignment: member.assignment.clone(),
-                    join: None,
-                    sync: None,
-                    held: None,
-                    is_new: false,
-                },
-            );
+            let loaded = Member {
+                instance_id: member.instance_id.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                session_timeout: member.session_timeout,
+                rebalance_timeout: member.rebalance_timeout,
+                protocols: member.protocols.clone(),
+                assignment: member.assignment.clone(),
+                join: None,
+                sync: None,
+                held: None,
+                is_new: false,
+            };
+            group.tally.add(&loaded);
+            group.members.insert(member.id.clone(), loaded);
         }
         group
     }
@@ -226,20 +264,20 @@ impl Group {
         self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
     }
 
-    /// Bytes of all members' metadata, without `except`.
-    pub(super) fn metadata_bytes(&self, except: Option<&str>) -> usize {
-        let counted = self.members.iter().filter(|(id, _)| Some(id.as_str()) != except);
-        counted.map(|(_, member)| member.metadata_bytes()).sum()
+    /// Bytes that all members but `except` take in a snapshot, without their assignments.
+    pub(super) fn snapshot_bytes(&self, except: &str) -> usize {
+        self.tally.bytes - self.members.get(except).map_or(0, Member::snapshot_bytes)
     }
 
     /// Whether a member with these protocols could be in one generation with the others.
     pub(super) fn supports(&self, protocol_type: &str, protocols: &[(String, Bytes)]) -> bool {
+        if protocols.len() > MEMBER_PROTOCOLS_MAX {
+            return false;
+        }
         if self.members.is_empty() {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
-        let spoken_by_all = |name: &str| {
-            self.members.values().all(|member| member.protocols.iter().any(|(other, _)| other == name))
-        };
+        let spoken_by_all = |name: &str| self.tally.speakers.get(name) == Some(&self.members.len());
         self.protocol_type.as_deref() == Some(protocol_type)
             && protocols.iter().any(|(name, _)| spoken_by_all(name))
     }
@@ -250,8 +288,7 @@ impl Group {
         let first = self.leader.as_ref().and_then(|leader| self.members.get(leader))?;
         let mut votes: Vec<(&str, usize)> = Vec::new();
         for (name, _) in &first.protocols {
-            let spoken =
-                self.members.values().all(|member| member.protocols.iter().any(|(other, _)| other == name));
+            let spoken = self.tally.speakers.get(name) == Some(&self.members.len());
             if spoken && !votes.iter().any(|(seen, _)| seen == name) {
                 votes.push((name, 0));
             }
@@ -294,9 +331,7 @@ impl Group {
         if let Some(leader) = &self.leader {
             assert!(self.members.contains_key(leader), "the leader is a member");
         }
-        for owner in self.statics.values() {
-            assert!(self.members.contains_key(owner), "a static identity belongs to a member");
-        }
+        assert!(self.statics.len() <= self.members.len(), "a static identity belongs to a member");
         if matches!(self.phase, Phase::Completing | Phase::Stable) {
             assert!(!self.members.is_empty(), "a generation has members");
             assert!(self.protocol.is_some(), "a generation has a protocol");

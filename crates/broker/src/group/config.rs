@@ -27,7 +27,8 @@ pub struct GroupConfig {
     pub groups_max: usize,
     /// Most member ids of a group that were handed out and have not come back yet (KIP-394).
     pub pending_members_max: usize,
-    /// Most bytes of member metadata, and as many again of assignments, in one group: its snapshot must fit a log entry.
+    /// Most bytes of names and metadata of members, and as many again of assignments, in one group: its snapshot must
+    /// fit a log entry.
     pub group_bytes_max: usize,
     /// Most partitions with an offset in one group.
     pub group_offsets_max: usize,
@@ -63,6 +64,9 @@ pub(super) const EXPIRY_GROUPS_PER_PASS: usize = 1_000;
 
 /// Pause between two passes of one round of the expiry, so that other work gets its turn.
 pub(super) const EXPIRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Most protocols a member may offer (stock clients offer one to five): each is compared with each other one.
+pub(super) const MEMBER_PROTOCOLS_MAX: usize = 64;
 
 /// Shortest wait before a rebalance that cannot end yet is looked at again: members may ask for a time-out of zero.
 pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);

@@ -14,13 +14,15 @@ use super::identity::Identities;
 use super::join::Joining;
 use super::offset;
 use super::refusal::{refuse, undescribed};
+use super::sync;
 use super::table::GroupTable;
 use super::timer::{Alarm, Timers};
 use super::turn::{Desk, Turn};
 use crate::LogLevel;
 use crate::request::{
     ClientInfo, ConnectionId, DeleteGroups, DeleteGroupsResponse, DescribeGroups, DescribeGroupsResponse,
-    ListGroupsResponse, OffsetCommit, OffsetFetchResponse, Refusal, Request, Response, Token,
+    HeartbeatResponse, LeaveGroupResponse, ListGroupsResponse, OffsetCommit, OffsetFetchResponse, Refusal,
+    Request, Response, Token,
 };
 use model::{ErrorCode, Mono, Now};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,14 +100,14 @@ impl Coordinator {
             Request::JoinGroup(request) => self.on_join(now, Joining { waiter, client, request }, out),
             Request::SyncGroup(request) => {
                 let name = request.group.clone();
-                let missing = refuse(Request::SyncGroup(request.clone()), ErrorCode::UnknownMemberId);
+                let missing = Response::SyncGroup(sync::refusal(ErrorCode::UnknownMemberId));
                 self.turn_or(now, &name, waiter, missing, out, |group, turn| {
                     group.on_sync(turn, waiter, request);
                     group.check_invariants();
                 });
             }
             Request::Heartbeat(request) => {
-                let missing = refuse(Request::Heartbeat(request.clone()), ErrorCode::UnknownMemberId);
+                let missing = Response::Heartbeat(HeartbeatResponse { error: ErrorCode::UnknownMemberId });
                 self.turn_or(now, &request.group, waiter, missing, out, |group, turn| {
                     group.on_heartbeat(turn, waiter, &request);
                 });
@@ -116,8 +118,7 @@ impl Coordinator {
                     .members
                     .iter()
                     .map(|(id, instance)| (id.clone(), instance.clone(), ErrorCode::UnknownMemberId));
-                let missing =
-                    crate::request::LeaveGroupResponse { error: ErrorCode::None, members: gone.collect() };
+                let missing = LeaveGroupResponse { error: ErrorCode::None, members: gone.collect() };
                 self.turn_or(now, &name, waiter, Response::LeaveGroup(missing), out, |group, turn| {
                     group.on_leave(turn, waiter, request);
                     group.check_invariants();

@@ -1,6 +1,9 @@
 //! Member ids: the client's name and 122 random bits in the form of a UUID. The bits come from a generator of the
 //! coordinator, never from the environment, so that a simulated world repeats itself.
 
+/// Longest part of a client's name in a member id, bytes: ids that were handed out must not take what a client likes.
+const PREFIX_BYTES_MAX: usize = 255;
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
 pub(super) struct Identities {
@@ -28,6 +31,7 @@ impl Identities {
 
     /// `prefix-xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx`.
     pub(super) fn member_id(&mut self, prefix: &str) -> String {
+        let prefix = &prefix[..prefix.floor_char_boundary(PREFIX_BYTES_MAX)];
         let high = self.next() & !0xf000 | 0x4000;
         let low = self.next() & (u64::MAX >> 2) | 1 << 63;
         format!(
@@ -52,6 +56,7 @@ mod tests {
         assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [3, 8, 4, 4, 4, 12]);
         assert!(parts[3].starts_with('4') && parts[4].starts_with(['8', '9', 'a', 'b']));
         assert_eq!(id, Identities::new(7).member_id("app"));
+        assert_eq!(Identities::new(7).member_id(&"é".repeat(200)).len(), 254 + 37);
         let mut stirred = Identities::new(7);
         stirred.stir(1);
         assert_ne!(id, stirred.member_id("app"));

@@ -1,6 +1,6 @@
 //! JoinGroup: who may come in, and what a member that comes again changes (KIP-62, KIP-345, KIP-394, KIP-814).
 
-use super::classic::{Group, Member, Phase, metadata_bytes};
+use super::classic::{Group, Member, Phase, snapshot_bytes};
 use super::flight::Waiter;
 use super::opaque::Opaque;
 use super::sync;
@@ -29,12 +29,21 @@ impl Joining<'_> {
         turn.reply(self.waiter, Response::JoinGroup(refusal(error, member_id)));
     }
 
+    /// Copies for the long run; a name given twice counts once.
     fn protocols(&self) -> Vec<(String, Opaque)> {
-        self.request.protocols.iter().map(|(name, data)| (name.clone(), Opaque::copy_of(data))).collect()
+        let mut protocols: Vec<(String, Opaque)> = Vec::with_capacity(self.request.protocols.len());
+        for (name, metadata) in &self.request.protocols {
+            if !protocols.iter().any(|(before, _)| before == name) {
+                protocols.push((name.clone(), Opaque::copy_of(metadata)));
+            }
+        }
+        protocols
     }
 
-    fn metadata_bytes(&self) -> usize {
-        metadata_bytes(self.request.protocols.iter().map(|(name, data)| (name, data.len())))
+    fn snapshot_bytes(&self) -> usize {
+        let protocols = self.request.protocols.iter().map(|(name, data)| (name, data.len()));
+        let instance = self.request.instance_id.as_deref();
+        snapshot_bytes(&self.client.client_id, &self.client.host, instance, protocols)
     }
 
     fn reason(&self) -> &str {
@@ -82,11 +91,13 @@ impl Group {
         let has_seat = match self.phase {
             Phase::Empty => true,
             Phase::Preparing(_) => {
-                member.is_some_and(|member| member.join.is_some()) || self.joined_count() < size_max
+                self.members.len() < size_max
+                    || member.is_some_and(|member| member.join.is_some())
+                    || self.joined_count() < size_max
             }
             Phase::Completing | Phase::Stable => member.is_some() || self.members.len() < size_max,
         };
-        let bytes = self.metadata_bytes(Some(id)) + joining.metadata_bytes();
+        let bytes = self.snapshot_bytes(id) + joining.snapshot_bytes();
         has_seat && bytes <= turn.config.group_bytes_max
     }
 
@@ -141,6 +152,7 @@ impl Group {
             held: None,
             is_new: true,
         };
+        self.tally.add(&member);
         self.members.insert(id, member);
         self.rebalance_or_complete(turn, &reason);
     }
@@ -187,7 +199,9 @@ impl Group {
     fn update_member(&mut self, turn: &mut Turn<'_>, id: &str, joining: Joining<'_>) {
         let protocols = joining.protocols();
         let member = self.members.get_mut(id).expect("checked by the caller");
+        self.tally.remove(member);
         member.protocols = protocols;
+        self.tally.add(member);
         member.session_timeout = joining.request.session_timeout;
         member.rebalance_timeout = joining.request.rebalance_timeout;
         if let Some(before) = member.join.replace(joining.waiter) {

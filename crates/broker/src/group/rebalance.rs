@@ -201,6 +201,7 @@ impl Group {
     /// Forgets a member; what it waits for is answered with UNKNOWN_MEMBER_ID.
     pub(super) fn remove_member(&mut self, turn: &mut Turn<'_>, id: &str) {
         let Some(member) = self.members.remove(id) else { return };
+        self.tally.remove(&member);
         turn.end_session(id);
         self.pending_sync.remove(id);
         if let Some(waiter) = member.join {

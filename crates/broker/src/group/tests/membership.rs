@@ -32,11 +32,15 @@ fn requests_refused_at_the_door() {
     let short = Who { session: Duration::from_secs(5), ..who("") };
     let long = Who { session: Duration::from_secs(1801), ..who("") };
     let no_protocols = Who { protocols: Vec::new(), ..who("") };
+    let names: Vec<String> = (0..65).map(|index| format!("p{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many_protocols = Who { protocols: protocols(&names), ..who("") };
     let no_kind = Who { kind: String::new(), ..who("") };
     for (member, error) in [
         (short, ErrorCode::InvalidSessionTimeout),
         (long, ErrorCode::InvalidSessionTimeout),
         (no_protocols, ErrorCode::InconsistentGroupProtocol),
+        (many_protocols, ErrorCode::InconsistentGroupProtocol),
         (no_kind, ErrorCode::InconsistentGroupProtocol),
         (who("nobody"), ErrorCode::UnknownMemberId),
     ] {
@@ -359,4 +363,32 @@ fn lists_by_state_and_type() {
     assert_eq!(list(&["stable"], &["Classic"]), std::slice::from_ref(&stable));
     assert_eq!(list(&["EMPTY", "Dead"], &[]), [simple]);
     assert_eq!(list(&[], &["consumer"]), []);
+}
+
+#[test]
+fn a_member_paused_past_its_session_commits_nothing_more() {
+    let mut world = World::new();
+    let (_, ids) = world.stabilize(&[who(""), who("")]);
+    assert_eq!(world.commit(&ids[0], 1, 5), ErrorCode::None);
+    world.pass_with(11 * SECOND, 1, &[&ids[1]]);
+    assert_eq!(world.commit(&ids[0], 1, 6), ErrorCode::UnknownMemberId);
+    let token = world.join(&who(&ids[1]));
+    assert_eq!(world.joined(token).generation, 2);
+    world.sync_with(&ids[1], 2, &[(&ids[1], b"all")]);
+    assert_eq!(world.commit(&ids[1], 2, 7), ErrorCode::None);
+    for generation in [1, 2] {
+        assert_eq!(world.commit(&ids[0], generation, 6), ErrorCode::UnknownMemberId);
+    }
+    assert_eq!(world.offset("g", "t"), 7);
+}
+
+#[test]
+fn thousands_join_at_once() {
+    let mut world = World::new();
+    let (generation, ids) = world.stabilize(&vec![Who { session: 100 * SECOND, ..who("") }; 3000]);
+    assert_eq!((generation, ids.len()), (1, 3000));
+    let tokens: Vec<_> = ids.iter().map(|id| world.join(&who(id))).collect();
+    for token in tokens {
+        assert_eq!(world.joined(token).generation, 2);
+    }
 }

@@ -368,6 +368,9 @@ impl Model {
             let stored = self.replicas[self.leader].table().groups.get(group);
             let membership = stored.and_then(|stored| stored.membership.as_ref());
             let Some(membership) = membership else {
+                if alive.is_empty() {
+                    continue;
+                }
                 return Err(format!("{group}: nothing in the log"));
             };
             let mut ids: Vec<&str> = alive.iter().map(|client| client.id.as_str()).collect();
