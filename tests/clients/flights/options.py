@@ -1,5 +1,4 @@
 """Command line of the driver programs written in Python: `VERB --name value ...`, the same for drivers in any language."""
-import sys
 import time
 
 
