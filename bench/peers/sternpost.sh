@@ -26,6 +26,8 @@ DATA=${STERNPOST_DATA:-$S/data}
 RUN=$S/run
 BIN=${STERNPOST_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/sternpost}
 STOP_S=30
+# The server reads STERNPOST_* from its environment as settings and refuses names it does not know; these are ours.
+export -n STERNPOST_BIN STERNPOST_EXTRA STERNPOST_DATA STERNPOST_PORTS STERNPOST_HTTP_PORTS
 read -r -a PORTS <<<"${STERNPOST_PORTS:-19192 29192 39192}"
 read -r -a HTTP_PORTS <<<"${STERNPOST_HTTP_PORTS:-19190 29190 39190}"
 
