@@ -132,11 +132,13 @@ impl<'a> Connection<'a> {
     /// A connection that was just accepted.
     pub fn new(stream: TcpStream, shared: &'a Shared, id: ConnectionId, host: String) -> Connection<'a> {
         let now = Instant::now();
+        let mailbox = Arc::new(Mailbox::default());
+        shared.join(id, &mailbox);
         Connection {
             stream,
             shared,
             id,
-            mailbox: Arc::new(Mailbox::default()),
+            mailbox,
             session: Session::new(shared.session.clone(), ClientInfo { client_id: String::new(), host }),
             reader: FrameReader::new(shared.limits.request_bytes_max),
             held_back: None,
@@ -173,7 +175,6 @@ impl<'a> Connection<'a> {
 
     async fn serve(&mut self) -> Result<(), End> {
         let shared = self.shared;
-        let mut phases = shared.phases();
         let sleep = sleep_until((Instant::now() + STANDING_GRACE).into());
         tokio::pin!(sleep);
         loop {
@@ -191,9 +192,6 @@ impl<'a> Connection<'a> {
                 }
                 continue;
             }
-            let gate = shared.requests.opened();
-            tokio::pin!(gate);
-            gate.as_mut().enable();
             let reads = !draining && self.may_read();
             if reads && self.read()? {
                 continue;
@@ -208,13 +206,20 @@ impl<'a> Connection<'a> {
             set_deadline(sleep.as_mut(), deadline);
             let writes = !self.output.is_empty();
             let muted = !draining && !reads && !shared.requests.is_open();
+            let gate = shared.requests.opened();
+            tokio::pin!(gate);
+            if muted {
+                gate.as_mut().enable();
+                if shared.requests.is_open() {
+                    continue;
+                }
+            }
             tokio::select! {
                 biased;
-                () = self.mailbox.filled(), if !self.unanswered.is_empty() => {}
+                () = self.mailbox.stirred() => {}
                 ready = self.stream.readable(), if reads => ready.map_err(End::Io)?,
                 ready = self.stream.writable(), if writes => ready.map_err(End::Io)?,
                 () = &mut gate, if muted => {}
-                changed = phases.changed(), if phase != Phase::Ending => changed.expect("the sender lives as long as the connection"),
                 () = &mut sleep => {}
             }
         }

@@ -6,17 +6,18 @@ use crate::core::Input;
 use crate::counters::Counters;
 use crate::gate::Pool;
 use crate::inbox::Inbox;
+use crate::mailbox::Mailbox;
 use broker::config::{ListenerAddress, NodeSettings};
 use broker::request::ConnectionId;
 use kafka::session::SessionConfig;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// Answers that clients have not taken, all connections together, bytes: beyond it slow readers are disconnected.
 const UNSENT_NODE_BYTES_MAX: usize = 256 << 20;
@@ -100,7 +101,9 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     complaints: Complaints,
     refusals: Complaints,
-    phase: watch::Sender<Phase>,
+    phase: AtomicU8,
+    stop_accepting: Notify,
+    mailboxes: Mutex<HashMap<ConnectionId, Arc<Mailbox>>>,
     idle: Notify,
     addresses: Mutex<HashMap<IpAddr, usize>>,
     next_connection: AtomicU64,
@@ -125,7 +128,9 @@ impl Shared {
             counters,
             complaints: Complaints::default(),
             refusals: Complaints::default(),
-            phase: watch::channel(Phase::Serving).0,
+            phase: AtomicU8::new(Phase::Serving as u8),
+            stop_accepting: Notify::new(),
+            mailboxes: Mutex::new(HashMap::new()),
             idle: Notify::new(),
             addresses: Mutex::new(HashMap::new()),
             next_connection: AtomicU64::new(1),
@@ -134,17 +139,33 @@ impl Shared {
 
     /// Where the node is in its life.
     pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Ending,
+        }
     }
 
-    /// Tells when the phase changes.
-    pub fn phases(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
-    }
-
-    /// Moves on.
+    /// Moves on, and makes every connection look.
     pub fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.phase.store(phase as u8, Ordering::Release);
+        self.stop_accepting.notify_one();
+        for mailbox in self.lock_mailboxes().values() {
+            mailbox.stir();
+        }
+    }
+
+    /// A connection that `enter` is to reach from now on.
+    pub fn join(&self, id: ConnectionId, mailbox: &Arc<Mailbox>) {
+        self.lock_mailboxes().insert(id, mailbox.clone());
+    }
+
+    fn leave(&self, id: ConnectionId) {
+        self.lock_mailboxes().remove(&id);
+    }
+
+    fn lock_mailboxes(&self) -> MutexGuard<'_, HashMap<ConnectionId, Arc<Mailbox>>> {
+        self.mailboxes.lock().expect("no holder of this lock panics")
     }
 
     /// Waits until no connection is open.
@@ -238,11 +259,10 @@ pub fn display(address: &ListenerAddress) -> String {
 
 /// Accepts until draining begins.
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut phases = shared.phases();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = phases.changed() => return,
+            () = shared.stop_accepting.notified() => return,
         };
         match accepted {
             Ok((stream, address)) => greet(stream, address, &shared),
@@ -284,6 +304,7 @@ fn greet(stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>) {
         if let End::Io(error) = &end {
             tracing::debug!("the connection from {address} broke: {error}");
         }
+        shared.leave(id);
         shared.dismiss(ip);
     });
 }

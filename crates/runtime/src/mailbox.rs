@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Mailbox {
     answers: Mutex<Vec<(u64, Response)>>,
-    filled: Notify,
+    stirred: Notify,
 }
 
 impl Mailbox {
@@ -20,7 +20,7 @@ impl Mailbox {
         answers.push((number, response));
         drop(answers);
         if first {
-            self.filled.notify_one();
+            self.stir();
         }
     }
 
@@ -30,8 +30,13 @@ impl Mailbox {
         into.append(&mut answers);
     }
 
-    /// Waits until an answer may be there.
-    pub async fn filled(&self) {
-        self.filled.notified().await;
+    /// Makes the connection look around.
+    pub fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Waits until an answer may be there, or somebody stirs.
+    pub async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 }

@@ -228,3 +228,37 @@ fn a_reader_that_takes_nothing_is_let_go() {
     assert!(grown < 64 << 20, "{grown} bytes for one slow reader");
     honest(&node);
 }
+
+#[test]
+fn half_frames_beyond_the_nodes_limit_go_first() {
+    // The time for a frame is long, yet with the pool of half frames full whoever stands still for a second is let go.
+    let (_directory, node) =
+        start(&["queued.max.request.bytes=1048576", "sternpost.frame.timeout.ms=600000"]);
+    let mut streams: Vec<_> = (0..64)
+        .map(|_| {
+            let mut stream = node.connect();
+            stream.write_all(&1_000_000_i32.to_be_bytes()).unwrap();
+            stream.write_all(&vec![0; 100_000]).unwrap();
+            stream
+        })
+        .collect();
+    honest(&node);
+    let mut client = Client::new(node.connect());
+    client.make_topic("honest");
+    let answer = client.ask(&produce("honest", &vec![1; 500_000]), 9);
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    node.wait_for_line("did not become whole in time");
+    // As much as the limit allows may stay, the rest is closed.
+    let kept = streams.len().min((1 << 20) / 100_000 + 1);
+    let deadline = Instant::now() + PATIENCE;
+    let mut open = streams.len();
+    while open > kept {
+        assert!(Instant::now() < deadline, "{open} half frames stay");
+        honest(&node);
+        streams.retain_mut(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            matches!(stream.peek(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        });
+        open = streams.len();
+    }
+}
