@@ -17,7 +17,7 @@ use crate::session::SessionError;
 use crate::wire::Uuid;
 
 use super::topic_ref::{answered, asked};
-use super::{Asked, Context};
+use super::{Asked, Context, DecompressionBudget};
 
 /// First version with leader epochs.
 const EPOCH_FROM: i16 = 4;
@@ -99,14 +99,14 @@ pub(crate) fn response(
     kept: Kept,
     context: &mut Context<'_>,
 ) -> ListOffsetsResponse {
-    let decompressed_bytes_max = context.config.limits.decompressed_bytes_max;
+    let mut budget = DecompressionBudget::new(context.config);
     let mut refused = kept.into_iter().peekable();
     let topics = answer.topics.into_iter().enumerate().map(|(topic_at, topic)| {
         let (name, _) = answered(topic.topic);
         let mut partitions: Vec<_> = topic
             .partitions
             .iter()
-            .map(|partition| write_partition(partition, version, decompressed_bytes_max))
+            .map(|partition| write_partition(partition, version, &mut budget))
             .collect();
         while let Some(place) = refused.next_if(|place| place.topic == topic_at) {
             partitions.insert(place.partition, write_error(place.index, place.code));
@@ -129,7 +129,7 @@ fn write_error(partition_index: i32, code: ErrorCode) -> ListOffsetsPartitionRes
 fn write_partition(
     partition: &ListedPartition,
     version: i16,
-    decompressed_bytes_max: usize,
+    budget: &mut DecompressionBudget,
 ) -> ListOffsetsPartitionResponse {
     if !partition.error.is_none() {
         return write_error(partition.index, partition.error);
@@ -137,13 +137,10 @@ fn write_partition(
     let (timestamp, offset, epoch) = match &partition.found {
         FoundOffset::Nothing => (-1, -1, -1),
         FoundOffset::Offset { offset, leader_epoch } => (-1, *offset, *leader_epoch),
-        FoundOffset::InBatch { batch, timestamp, from } => {
-            match find(batch, *timestamp, *from, decompressed_bytes_max) {
-                Ok((timestamp, offset)) => (timestamp, offset, batch.leader_epoch.0),
-                // It was whole when it was appended: the disk took it since.
-                Err(_) => return write_error(partition.index, ErrorCode::CorruptMessage),
-            }
-        }
+        FoundOffset::InBatch { batch, timestamp, from } => match find(batch, *timestamp, *from, budget) {
+            Ok((timestamp, offset)) => (timestamp, offset, batch.leader_epoch.0),
+            Err(code) => return write_error(partition.index, code),
+        },
     };
     let leader_epoch = if version >= EPOCH_FROM { epoch } else { -1 };
     ListOffsetsPartitionResponse {
@@ -161,20 +158,25 @@ fn find(
     batch: &StoredBatch,
     timestamp: i64,
     from: i64,
-    decompressed_bytes_max: usize,
-) -> Result<(i64, i64), RecordsError> {
-    let bytes = batch.as_produced();
+    budget: &mut DecompressionBudget,
+) -> Result<(i64, i64), ErrorCode> {
+    // It was whole when it was appended: what fails now, the disk took since.
+    let damaged = |_: RecordsError| ErrorCode::CorruptMessage;
+    // Clients ask again, for the partitions that are left.
+    let bytes_max = budget.next().ok_or(ErrorCode::OffsetNotAvailable)?;
     let base = batch.base_offset.0;
-    let found = records::first_at_or_after(bytes, timestamp, decompressed_bytes_max)?;
+    let sought = records::seek(batch.as_produced(), timestamp, bytes_max);
+    budget.spend(sought.as_ref().ok().map(|(_, cost)| *cost));
+    let (found, _) = sought.map_err(damaged)?;
     if let Some(record) = found
         && base + i64::from(record.offset_delta) >= from
     {
         return Ok((record.timestamp, base + i64::from(record.offset_delta)));
     }
     // The log starts inside this batch: look through all of it, once in a log's life.
-    let all = records::records(&batch.to_contiguous(), decompressed_bytes_max)?;
-    for record in all {
-        let record = record?;
+    budget.spend(None);
+    for record in records::records(&batch.to_contiguous(), bytes_max).map_err(damaged)? {
+        let record = record.map_err(damaged)?;
         if record.offset >= from && record.timestamp >= timestamp {
             return Ok((record.timestamp, record.offset));
         }

@@ -79,6 +79,32 @@ impl Context<'_> {
     }
 }
 
+/// Decompression that one request may still cause, bytes.
+pub(crate) struct DecompressionBudget {
+    left: usize,
+    batch_max: usize,
+}
+
+impl DecompressionBudget {
+    fn new(config: &SessionConfig) -> DecompressionBudget {
+        let limits = &config.limits;
+        DecompressionBudget {
+            left: limits.request_decompressed_bytes_max,
+            batch_max: limits.decompressed_bytes_max,
+        }
+    }
+
+    /// What the next batch may take; `None` when too little is left to tell a bomb from a large batch.
+    fn next(&self) -> Option<usize> {
+        (self.left >= self.batch_max).then_some(self.batch_max)
+    }
+
+    /// Notes what a batch took. One that failed may have taken all it was allowed.
+    fn spend(&mut self, bytes: Option<usize>) {
+        self.left = self.left.saturating_sub(bytes.unwrap_or(self.batch_max));
+    }
+}
+
 /// What becomes of a decoded request.
 pub(crate) enum Asked<Answer, Kept> {
     /// The core must say; what the answer needs from the question is kept.

@@ -8,19 +8,19 @@ use broker::request::{
 };
 use bytes::Bytes;
 use model::ErrorCode;
-use model::batch::ATTRIBUTE_TRANSACTIONAL;
+use model::batch::{ATTRIBUTE_CODEC_MASK, ATTRIBUTE_TRANSACTIONAL};
 
 use crate::message::ApiKey;
 use crate::message::produce::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use crate::records;
+use crate::records::{self, RecordsError};
 use crate::session::SessionError;
 use crate::wire::Str;
 
 use super::topic_ref::{answered, asked, code_and_message, wait};
-use super::{Asked, Context, NO_TRANSACTIONS};
+use super::{Asked, Context, DecompressionBudget, NO_TRANSACTIONS};
 
 /// First version that names topics by id.
 const BY_ID_FROM: i16 = 13;
@@ -54,6 +54,7 @@ pub(crate) fn request(
             Ok(Asked::Answer(refuse_all(&message, &refusal)))
         };
     }
+    let mut budget = DecompressionBudget::new(context.config);
     let topics = message.topic_data.into_iter().map(|topic| ProduceTopic {
         topic: asked(&topic.name, topic.topic_id, version >= BY_ID_FROM),
         partitions: topic
@@ -61,7 +62,7 @@ pub(crate) fn request(
             .into_iter()
             .map(|partition| ProducePartition {
                 index: partition.index,
-                batch: validate(partition.records, version, context),
+                batch: validate(partition.records, version, &mut budget),
             })
             .collect(),
     });
@@ -71,16 +72,32 @@ pub(crate) fn request(
 }
 
 /// One partition's batch, or why it is refused. The batch's size is judged by the core, which knows the topic's limit.
-fn validate(records: Option<Bytes>, version: i16, context: &Context<'_>) -> Result<ProducedBatch, Refusal> {
+fn validate(
+    records: Option<Bytes>,
+    version: i16,
+    budget: &mut DecompressionBudget,
+) -> Result<ProducedBatch, Refusal> {
+    let Some(decompressed_bytes_max) = budget.next() else {
+        let why =
+            "the request's batches together are too large when decompressed; send fewer of them at a time";
+        return Err(Refusal::new(ErrorCode::MessageTooLarge, why));
+    };
     let limits = records::Limits {
         batch_bytes_max: usize::MAX,
-        decompressed_bytes_max: context.config.limits.decompressed_bytes_max,
+        decompressed_bytes_max,
         batches_max: 1,
         zstd_allowed: version >= ZSTD_FROM,
     };
-    let mut batches = records::validate(records.unwrap_or_default(), &limits)
-        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    let mut batches = records::validate(records.unwrap_or_default(), &limits).map_err(|error| {
+        if matches!(error, RecordsError::DecompressedTooLarge(_) | RecordsError::Compression { .. }) {
+            budget.spend(None);
+        }
+        Refusal::new(error.code(), error.to_string())
+    })?;
     let batch = batches.pop().expect("validation passes one batch or fails");
+    if batch.header.attributes & ATTRIBUTE_CODEC_MASK != 0 {
+        budget.spend(Some(batch.records_size));
+    }
     if batch.header.attributes & ATTRIBUTE_TRANSACTIONAL != 0 {
         return Err(Refusal::new(ErrorCode::InvalidTxnState, NO_TRANSACTIONS));
     }

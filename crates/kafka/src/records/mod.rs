@@ -14,6 +14,6 @@ mod walk;
 pub use builder::{BatchBuilder, NewRecord};
 pub use compression::{Codec, ZSTD_WINDOW_LOG_MAX};
 pub use error::RecordsError;
-pub use read::{Batches, Record, RecordHeader, RecordIter, first_at_or_after, records};
+pub use read::{Batches, Record, RecordHeader, RecordIter, first_at_or_after, records, seek};
 pub use validate::{DECOMPRESSED_BYTES_MAX, Limits, ValidatedBatch, validate};
 pub use walk::RecordPosition;

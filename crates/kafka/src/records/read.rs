@@ -102,12 +102,21 @@ pub fn first_at_or_after(
     timestamp: i64,
     decompressed_bytes_max: usize,
 ) -> Result<Option<RecordPosition>, RecordsError> {
+    seek(batch, timestamp, decompressed_bytes_max).map(|(found, _)| found)
+}
+
+/// As [`first_at_or_after`], with the bytes of records that were looked at: what the search has cost.
+pub fn seek(
+    batch: &Bytes,
+    timestamp: i64,
+    decompressed_bytes_max: usize,
+) -> Result<(Option<RecordPosition>, usize), RecordsError> {
     let (header, size) = split_header(batch)?;
     if header.max_timestamp < timestamp {
-        return Ok(None);
+        return Ok((None, 0));
     }
     if header.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0 {
-        return Ok(Some(RecordPosition { offset_delta: 0, timestamp: header.max_timestamp }));
+        return Ok((Some(RecordPosition { offset_delta: 0, timestamp: header.max_timestamp }), 0));
     }
     let body = &batch[HEADER_BYTES..size];
     let seek = Seek { header: &header, timestamp };
@@ -124,7 +133,7 @@ struct Seek<'a> {
 }
 
 impl Consumer for Seek<'_> {
-    type Output = Option<RecordPosition>;
+    type Output = (Option<RecordPosition>, usize);
 
     fn consume<S: Source>(self, source: &mut S) -> Result<Consumed<Self::Output>, RecordsError> {
         let mut found = None;
@@ -135,7 +144,7 @@ impl Consumer for Seek<'_> {
             found = Some(position);
             ControlFlow::Break(())
         })?;
-        Ok(Consumed { output: found, complete })
+        Ok(Consumed { output: (found, source.position() as usize), complete })
     }
 }
 

@@ -61,6 +61,8 @@ pub struct ValidatedBatch {
     pub bytes: Bytes,
     /// The first record with the maximum timestamp, relative to the base offset.
     pub max_timestamp_offset_delta: i32,
+    /// Bytes of its records once decompressed: what the check has cost.
+    pub records_size: usize,
 }
 
 /// Checks the batches of one partition. The first fault refuses all of them.
@@ -92,7 +94,7 @@ fn batch(rest: &mut Bytes, limits: &Limits) -> Result<ValidatedBatch, RecordsErr
     }
     let codec = check_header(&header, limits)?;
     let body = &bytes[HEADER_BYTES..];
-    let newest = match codec {
+    let (newest, records_size) = match codec {
         Codec::None => in_place(&header, body)?,
         codec => compression::stream(codec, body, limits.decompressed_bytes_max, Newest { header: &header })?,
     };
@@ -103,7 +105,7 @@ fn batch(rest: &mut Bytes, limits: &Limits) -> Result<ValidatedBatch, RecordsErr
         header.max_timestamp = newest.timestamp;
         with_header(&bytes, &mut header)
     };
-    Ok(ValidatedBatch { header, bytes, max_timestamp_offset_delta: newest.offset_delta })
+    Ok(ValidatedBatch { header, bytes, max_timestamp_offset_delta: newest.offset_delta, records_size })
 }
 
 /// The header at the front of `bytes` and the size of its batch, all of which is there.
@@ -155,7 +157,7 @@ fn check_header(header: &BatchHeader, limits: &Limits) -> Result<Codec, RecordsE
     Ok(codec)
 }
 
-fn in_place(header: &BatchHeader, body: &[u8]) -> Result<RecordPosition, RecordsError> {
+fn in_place(header: &BatchHeader, body: &[u8]) -> Result<(RecordPosition, usize), RecordsError> {
     let mut source = SliceSource::new(body);
     let newest = Newest { header }.consume(&mut source)?.output;
     if source.byte()?.is_some() {
@@ -164,15 +166,15 @@ fn in_place(header: &BatchHeader, body: &[u8]) -> Result<RecordPosition, Records
     Ok(newest)
 }
 
-/// Walks all records and keeps the first one with the largest timestamp.
+/// Walks all records and keeps the first one with the largest timestamp, and how many bytes there were.
 struct Newest<'a> {
     header: &'a BatchHeader,
 }
 
 impl Consumer for Newest<'_> {
-    type Output = RecordPosition;
+    type Output = (RecordPosition, usize);
 
-    fn consume<S: Source>(self, source: &mut S) -> Result<Consumed<RecordPosition>, RecordsError> {
+    fn consume<S: Source>(self, source: &mut S) -> Result<Consumed<Self::Output>, RecordsError> {
         let mut newest = RecordPosition { offset_delta: 0, timestamp: i64::MIN };
         walk(self.header, source, |position| {
             if position.timestamp > newest.timestamp {
@@ -180,7 +182,7 @@ impl Consumer for Newest<'_> {
             }
             ControlFlow::Continue(())
         })?;
-        Ok(Consumed { output: newest, complete: true })
+        Ok(Consumed { output: (newest, source.position() as usize), complete: true })
     }
 }
 

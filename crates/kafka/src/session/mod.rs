@@ -37,6 +37,9 @@ pub struct SessionLimits {
     pub fetch_session_partitions_max: usize,
     /// Decompressed records of one batch, bytes.
     pub decompressed_bytes_max: usize,
+    /// Decompressed records that one request may make this node look at, bytes: some tenths of a second of work. A
+    /// request of many small bombs ends here.
+    pub request_decompressed_bytes_max: usize,
     /// Bytes of a request's header: a client id has at most 32 KiB, unknown tagged fields the rest.
     pub header_bytes_max: usize,
 }
@@ -47,6 +50,7 @@ impl Default for SessionLimits {
             request_entries_max: 100_000,
             fetch_session_partitions_max: 20_000,
             decompressed_bytes_max: records::DECOMPRESSED_BYTES_MAX,
+            request_decompressed_bytes_max: 8 * records::DECOMPRESSED_BYTES_MAX,
             header_bytes_max: 48 << 10,
         }
     }

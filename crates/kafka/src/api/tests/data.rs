@@ -572,3 +572,57 @@ fn a_transactional_producer_is_told_that_there_are_no_transactions() {
     };
     assert_eq!(refused(&mut session(), 4, &half).error_code, ErrorCode::InvalidRequest.code());
 }
+
+/// A batch of zeroes: a few KiB that become 2 MiB.
+fn bomb() -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::Gzip);
+    builder.push(&NewRecord { timestamp: 5, value: Some(&[0; 2 << 20]), ..NewRecord::default() });
+    builder.build().expect("a batch")
+}
+
+/// A connection whose requests may decompress 8 MiB, 4 MiB a batch.
+fn tight_session() -> Session {
+    let mut config = SessionConfig::new("c", NodeId(7));
+    config.limits.decompressed_bytes_max = 4 << 20;
+    config.limits.request_decompressed_bytes_max = 8 << 20;
+    Session::new(Arc::new(config), ClientInfo { client_id: String::new(), host: "/10.0.0.9".into() })
+}
+
+#[test]
+fn many_small_bombs_in_one_produce_meet_a_limit() {
+    let mut message = produce_one(None, 1);
+    message.topic_data[0].partition_data =
+        (0..100).map(|index| PartitionProduceData { index, records: Some(bomb()) }).collect();
+    let Ok(Step::Ask { request: Request::Produce(it), .. }) = tight_session().on_frame(frame(&message, 9))
+    else {
+        panic!("the core says the rest")
+    };
+    let codes: Vec<_> =
+        it.topics[0].partitions.iter().map(|it| it.batch.as_ref().err().map(|it| it.code)).collect();
+    assert_eq!(codes[..2], [None, None]);
+    assert!(codes[3..].iter().all(|code| *code == Some(ErrorCode::MessageTooLarge)), "{codes:?}");
+}
+
+#[test]
+fn many_look_ups_in_bombs_meet_a_limit() {
+    let partitions = (0..100).map(|partition_index| ListOffsetsPartition {
+        partition_index,
+        timestamp: 5,
+        ..ListOffsetsPartition::default()
+    });
+    let topic = ListOffsetsTopic { name: "t".into(), partitions: partitions.collect() };
+    let message = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    let batch = StoredBatch::new(Offset(0), LeaderEpoch(0), bomb());
+    let read = exchange(&mut tight_session(), 7, &message, |_| {
+        let partitions = (0..100).map(|index| ListedPartition {
+            index,
+            error: ErrorCode::None,
+            found: FoundOffset::InBatch { batch: batch.clone(), timestamp: 5, from: 0 },
+        });
+        let topic = ListedTopic { topic: TopicRef::Name("t".into()), partitions: partitions.collect() };
+        Response::ListOffsets(ListOffsetsResponse { topics: vec![topic] })
+    });
+    let codes: Vec<_> = read.topics[0].partitions.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes[..2], [0, 0]);
+    assert!(codes[5..].iter().all(|code| *code == ErrorCode::OffsetNotAvailable.code()), "{codes:?}");
+}
