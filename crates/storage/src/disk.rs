@@ -7,6 +7,7 @@
 //! `sync_dir` of their directory, and everything as of the last `sync_all`.
 
 mod real;
+pub mod shim;
 
 pub use real::RealDisk;
 

@@ -5,6 +5,7 @@
 mod checkpoint;
 pub mod disk;
 mod identity;
+pub mod inspect;
 mod known;
 mod layout;
 mod lru;

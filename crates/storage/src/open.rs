@@ -220,6 +220,7 @@ fn start_wal<D: Disk>(
         // Epochs of this opening are its own: one that failed may have left commits behind in a file that never got its
         // name, under the epoch that would come next, and with the hashes that this one writes too.
         epoch: replayed.names.epochs.last().copied().unwrap_or(0).max(incarnation << INCARNATION_SHIFT),
+        cut_at: 0,
     };
     let mut wal = Wal::new(disk.clone(), known.clone(), options.mutant, options.wal, start);
     if !is_whole {
@@ -272,7 +273,7 @@ fn find_identity<D: Disk>(disk: &D, options: &Options) -> Result<Identity, OpenE
 }
 
 /// The newest whole checkpoint. One bad slot is a write that was cut off, unless the WAL knows better.
-fn find_checkpoint<D: Disk>(
+pub(crate) fn find_checkpoint<D: Disk>(
     disk: &D,
     mutant: Option<Mutant>,
     notes: &mut Vec<String>,

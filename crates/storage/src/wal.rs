@@ -67,6 +67,8 @@ pub struct Wal<D: Disk> {
     /// Newest checkpoint that the last commit names.
     checkpoint_named: u64,
     rows: BTreeMap<ShardId, ShardRow>,
+    /// For the next file's header: where an accepted loss begins, 0 for none.
+    cut_at: u64,
 }
 
 /// What a WAL starts from: the verdict of a recovery.
@@ -78,6 +80,7 @@ pub(crate) struct Start {
     pub spares: Vec<Spare>,
     pub spare_number: u64,
     pub epoch: u64,
+    pub cut_at: u64,
 }
 
 impl<D: Disk> Wal<D> {
@@ -103,6 +106,7 @@ impl<D: Disk> Wal<D> {
             marked: start.sequence == 0,
             checkpoint_named: 0,
             rows: start.rows,
+            cut_at: start.cut_at,
         }
     }
 
@@ -353,6 +357,7 @@ impl<D: Disk> Wal<D> {
             previous_hash: self.hash,
             checkpoint,
             file_size: spare.size,
+            cut_at: std::mem::take(&mut self.cut_at),
             shards,
         };
         let fail = |error| self.known.fail("begin a WAL file", &error);

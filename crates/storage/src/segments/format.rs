@@ -120,7 +120,8 @@ impl BlockHeader {
             position: fields.u64()?,
             leader_epoch: LeaderEpoch(fields.u32()?.cast_signed()),
         };
-        (header.position == position && header.first_offset <= header.last_offset).then_some(header)
+        let ordered = header.first_offset <= header.last_offset && header.last_offset.0 < i64::MAX;
+        (header.position == position && ordered).then_some(header)
     }
 }
 

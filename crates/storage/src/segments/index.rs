@@ -37,7 +37,7 @@ pub struct BlockPlace {
 impl BlockPlace {
     /// Offset of its last record.
     pub fn last_offset(&self) -> Offset {
-        self.first_offset.plus(i64::from(self.last_delta))
+        Offset(self.first_offset.0.saturating_add(i64::from(self.last_delta)))
     }
 
     /// Position behind it.

@@ -434,7 +434,7 @@ fn cut(world: &mut World) -> MemoryDisk {
 
 /// Seeds of one test run; `STORAGE_HISTORIES` asks for more.
 fn seeds() -> u64 {
-    std::env::var("STORAGE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(100)
+    std::env::var("STORAGE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(40)
 }
 
 #[test]

@@ -1,4 +1,6 @@
 //! Tests of the whole room over a disk in memory. The large swarm is the simulator's; these prove the basics.
 
+mod damage;
+mod golden;
 mod history;
 mod memory;

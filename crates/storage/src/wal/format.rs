@@ -12,7 +12,7 @@ use std::io::IoSlice;
 const FILE_MAGIC: u64 = u64::from_le_bytes(*b"SPWALFIL");
 const COMMIT_MAGIC: u32 = u32::from_le_bytes(*b"SPWC");
 /// Size of the fixed part of a file header, bytes.
-pub const FILE_HEADER_BYTES: usize = 80;
+pub const FILE_HEADER_BYTES: usize = 88;
 /// Size of one shard's row in a file header, bytes.
 pub const SHARD_ROW_BYTES: usize = 48;
 /// Size of a commit header, bytes: within one sector, so that it is never torn.
@@ -63,6 +63,9 @@ pub struct FileHeader {
     pub checkpoint: u64,
     /// Bytes preallocated.
     pub file_size: u64,
+    /// Not 0: commits of earlier files count only below this sequence; those from here to `first_sequence` are lost, and
+    /// a person accepted it (`sternpost recover`).
+    pub cut_at: u64,
     /// State of all shards before the first commit.
     pub shards: BTreeMap<ShardId, ShardRow>,
 }
@@ -95,6 +98,7 @@ impl FileHeader {
             self.previous_hash,
             self.checkpoint,
             self.file_size,
+            self.cut_at,
         ] {
             out.extend_from_slice(&field.to_le_bytes());
         }
@@ -121,7 +125,7 @@ impl FileHeader {
             Some(FORMAT_VERSION) => {}
             other => return Err(BadHeader::Version(other.unwrap_or(0))),
         }
-        let count = Fields::new(&fixed[64..]).u32().unwrap_or(u32::MAX) as usize;
+        let count = Fields::new(&fixed[72..]).u32().unwrap_or(u32::MAX) as usize;
         if count > SHARDS_MAX { Err(BadHeader::Damaged("too many shards")) } else { Ok(count) }
     }
 
@@ -143,9 +147,13 @@ impl FileHeader {
             previous_hash: fields.u64()?,
             checkpoint: fields.u64()?,
             file_size: fields.u64()?,
+            cut_at: fields.u64()?,
             shards: BTreeMap::new(),
         };
         let _count = fields.u32()?;
+        if header.first_sequence == 0 {
+            return None;
+        }
         if fields.u32()? != crc32c::crc32c(table) {
             return None;
         }

@@ -281,8 +281,9 @@ fn read_files<F: DiskFile>(
     replayed: &mut Replayed,
     mutant: Option<Mutant>,
 ) -> io::Result<()> {
+    let ends = |header: &FileHeader| if header.cut_at > 0 { header.cut_at } else { header.first_sequence };
     let firsts: Vec<Option<u64>> =
-        live.iter().map(|live| live.as_ref().ok().map(|live| live.header.first_sequence)).collect();
+        live.iter().map(|live| live.as_ref().ok().map(|live| ends(&live.header))).collect();
     for (position, file) in live.into_iter().enumerate() {
         if replayed.damage.is_some() {
             return Ok(());
@@ -322,6 +323,10 @@ fn read_commits<F: DiskFile>(
         Some((header, _)) => (header.sequence + 1, header.hash()),
         None => (replayed.sequence + 1, replayed.hash),
     };
+    if file.header.cut_at == sequence && replayed.tail.is_empty() {
+        sequence = file.header.first_sequence;
+        replayed.sequence = sequence - 1;
+    }
     if file.header.first_sequence != sequence || file.header.previous_hash != hash {
         let detail = format!("{} does not follow the file before it", files::path(file.epoch));
         replayed.damage = Some(Damage { epoch: Some(file.epoch), sequence, detail });
@@ -333,6 +338,9 @@ fn read_commits<F: DiskFile>(
             let known = known.max(newest_claim(file, at, sequence)?);
             let place = format!("commit {sequence} at byte {at} of {}", files::path(file.epoch));
             if sequence <= known && mutant != Some(Mutant::DamageTakenForTornTail) {
+                // What claims that it was durable claims so for the commits before it, too.
+                replayed.synced_upto = known;
+                settle(replayed, from, mutant);
                 let detail = format!("{place} is damaged; it was durable (known up to {known})");
                 replayed.damage = Some(Damage { epoch: Some(file.epoch), sequence, detail });
             } else if !file.windows.get(at, 8)?.iter().all(|byte| *byte == 0) {
