@@ -102,7 +102,7 @@ class Check:
         self.step("topics: create", "topics", "--create", "--topic", t, "--partitions", "3", "--replication-factor", "1",
                   "--config", "retention.ms=600000", out=[rf"^Created topic {t}\.$"])
         self.step("topics: create again is refused", "topics", "--create", "--topic", t, "--partitions", "3", code=1,
-                  err=[rf"Topic '{t}' already exists"])
+                  err=["TopicExistsException"])
         self.step("topics: list", "topics", "--list", out=[rf"^{t}$"])
         self.step("topics: describe", "topics", "--describe", "--topic", t, out=[
             rf"^Topic: {t}\s+TopicId: \S{{22}}\s+PartitionCount: 3\s+ReplicationFactor: 1\s+Configs: .*retention\.ms=600000",
@@ -110,7 +110,7 @@ class Check:
         self.step("topics: add partitions", "topics", "--alter", "--topic", t, "--partitions", "4")
         self.step("topics: describe four partitions", "topics", "--describe", "--topic", t, out=["PartitionCount: 4", r"Partition: 3\s+Leader: \d+"])
         self.step("topics: fewer partitions is refused", "topics", "--alter", "--topic", t, "--partitions", "2", code=1,
-                  err=["would not be an increase|currently has 4 partitions"])
+                  err=["InvalidPartitionsException"])
 
     def records(self):
         t, lines = self.topic, "".join(f"k{i}:value {i}\n" for i in range(200))
