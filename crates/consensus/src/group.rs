@@ -507,30 +507,27 @@ impl Group {
             return;
         }
         self.node.mut_store().offer(snapshot_to_raft(snapshot));
-        self.snapshot_ticks.insert(to, 0);
         self.node.raft.send_append(to);
     }
 
-    /// A snapshot that a follower does not confirm within an election timeout was lost: send it again.
+    /// A snapshot that a follower does not confirm within an election timeout was lost: it is sent again.
     fn give_up_stuck_snapshots(&mut self) {
-        if self.snapshot_ticks.is_empty() {
+        if !self.is_leader() || !self.node.store().has_offer() {
+            self.snapshot_ticks.clear();
             return;
         }
-        let (raft, limit) = (&self.node.raft, self.config.election_ticks);
-        let leads = raft.state == StateRole::Leader;
-        self.snapshot_ticks.retain(|peer, _| {
-            leads && raft.prs().get(*peer).is_some_and(|progress| progress.state == ProgressState::Snapshot)
-        });
-        let mut stuck = Vec::new();
-        for (peer, ticks) in &mut self.snapshot_ticks {
+        let tracked = self.node.raft.prs().iter();
+        let taking =
+            tracked.filter(|(_, progress)| progress.state == ProgressState::Snapshot).map(|(id, _)| *id);
+        let taking: Vec<u64> = taking.collect();
+        self.snapshot_ticks.retain(|peer, _| taking.contains(peer));
+        for peer in taking {
+            let ticks = self.snapshot_ticks.entry(peer).or_default();
             *ticks += 1;
-            if *ticks >= limit {
-                stuck.push(*peer);
+            if *ticks >= self.config.election_ticks {
+                self.snapshot_ticks.remove(&peer);
+                self.node.report_snapshot(peer, SnapshotStatus::Failure);
             }
-        }
-        for peer in stuck {
-            self.snapshot_ticks.remove(&peer);
-            self.node.report_snapshot(peer, SnapshotStatus::Failure);
         }
     }
 

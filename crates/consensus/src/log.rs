@@ -185,6 +185,10 @@ impl Log {
         self.offered = Some(snapshot);
     }
 
+    pub(crate) fn has_offer(&self) -> bool {
+        self.offered.is_some()
+    }
+
     pub(crate) fn take_behind(&mut self) -> Vec<u64> {
         std::mem::take(self.behind.get_mut()).into_iter().collect()
     }
