@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use model::batch::{BatchHeader, HEADER_BYTES, LENGTH_END};
-use model::job::{Checkpoint, SegmentFlush, ShardCheckpoint, WalAppend, WalRecycle};
+use model::job::{Checkpoint, JobError, SegmentFlush, ShardCheckpoint, WalAppend, WalRecycle};
 use model::{
     Entry, EntryKind, HardState, LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ShardId, StoredBatch,
     Term, TopicId,
@@ -32,6 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     checkpoints(&format!("{root}/checkpoint"))
+}
+
+fn text(error: JobError) -> String {
+    error.to_string()
 }
 
 /// Write + fdatasync of whole sectors over a file that was written before.
@@ -79,16 +83,18 @@ fn wal(root: &str, payload: usize) -> Result<(f64, f64), Box<dyn std::error::Err
                 descriptor: Bytes::from_static(b"descriptor"),
                 payload: bytes.clone().into(),
             };
-            node.wal.append(WalAppend { entries: vec![entry], hard_states: Vec::new() })?;
+            node.wal.append(WalAppend { entries: vec![entry], hard_states: Vec::new() }).map_err(text)?;
             count += 1;
             if node.wal.held() > 128 << 20 {
-                node.wal.recycle(&WalRecycle { keep_from: vec![(ShardId(1), LogIndex(index))] })?;
+                node.wal
+                    .recycle(&WalRecycle { keep_from: vec![(ShardId(1), LogIndex(index))] })
+                    .map_err(text)?;
             }
         }
         Ok(f64::from(count) / begin.elapsed().as_secs_f64())
     };
     let fresh = turn(&mut node, TURN)?;
-    while node.wal.upkeep()? {}
+    while node.wal.upkeep().map_err(text)? {}
     let used = turn(&mut node, TURN)?;
     Ok((fresh, used))
 }
@@ -138,7 +144,7 @@ fn checkpoints(root: &str) -> Result<(), Box<dyn std::error::Error>> {
             });
         }
         let begin = Instant::now();
-        node.segments.checkpoint(job)?;
+        node.segments.checkpoint(job).map_err(text)?;
         println!(
             "checkpoint of {touched} of 10,000 partitions: {:.1} ms",
             begin.elapsed().as_secs_f64() * 1e3

@@ -3,7 +3,7 @@
 
 use super::history::{batch, entry, options, partition};
 use super::memory::{Fault, MemoryDisk};
-use crate::{OpenError, Opened, inspect, open, recover};
+use crate::{Mutant, OpenError, Opened, inspect, open, recover};
 use model::job::{
     Checkpoint, Done, JobError, SegmentFlush, SegmentRead, ShardCheckpoint, WalAppend, WalRecycle,
 };
@@ -43,7 +43,7 @@ fn checkpoint(node: &mut Opened<MemoryDisk>, from: i64, count: i64, applied: u64
 }
 
 fn live(disk: &MemoryDisk) -> String {
-    disk.files().into_iter().filter(|name| name.ends_with(".wal")).next_back().expect("a WAL file")
+    disk.files().into_iter().rfind(|name| name.ends_with(".wal")).expect("a WAL file")
 }
 
 /// Index of the last entry that a recovery hands out.
@@ -248,4 +248,33 @@ fn a_clean_shutdown_reads_no_log_and_continues() {
     let incarnation = node.identity.incarnation;
     let node = opened(&disk.after_process_crash());
     assert_eq!(node.identity.incarnation, incarnation);
+}
+
+/// Each of these takes one check away, and what these tests demand is not so any more.
+#[test]
+fn mutants_that_need_rot_are_noticed() {
+    let disk = MemoryDisk::default();
+    let mut node = opened(&disk);
+    (1..=3).for_each(|index| append(&mut node, index));
+    checkpoint(&mut node, 0, 4, 1, false);
+    drop(node);
+    let mutated = |disk: &MemoryDisk, mutant| open(Arc::new(disk.clone()), options(Some(mutant)));
+    let torn = disk.after_process_crash();
+    torn.rot(&live(&torn), 4096 + 200);
+    let node = mutated(&torn, Mutant::DamageTakenForTornTail).expect("opens");
+    assert_eq!(
+        node.recovered.damage.as_ref().map(|damage| damage.contains("commit 1")),
+        None,
+        "silently cut"
+    );
+    let bad = disk.after_process_crash();
+    bad.rot("checkpoint.0", 16);
+    let node = mutated(&bad, Mutant::CheckpointChecksumIgnored).expect("opens");
+    assert_eq!(node.recovered.shards.len(), 1, "a bad slot is believed");
+    let rotten = disk.after_process_crash();
+    rotten.rot(&crate::segments::path(&partition(SHARD), Offset(0)), 9000);
+    let node = mutated(&rotten, Mutant::BlockChecksumIgnored).expect("opens");
+    let segment = node.recovered.segments[0].segments[0];
+    let job = SegmentRead { partition: partition(SHARD), segment, offset: Offset(0), bytes_max: 1 };
+    assert!(node.reader.read(&job).is_ok(), "rotten bytes are served");
 }

@@ -145,7 +145,7 @@ impl World {
             let log = logs.entry(shard).or_default();
             let applied = self.model.applied.get(&shard).copied().unwrap_or(0);
             let len = log.len() as u64;
-            let index = if next(&mut self.seed) % 8 == 0 && len > applied {
+            let index = if next(&mut self.seed).is_multiple_of(8) && len > applied {
                 applied + 1 + next(&mut self.seed) % (len - applied)
             } else {
                 len + 1
@@ -180,10 +180,11 @@ impl World {
     fn checkpoint(&mut self, clean: bool) -> Result<(), JobError> {
         let mut after = self.model.clone();
         let mut job = Checkpoint { clean, ..Checkpoint::default() };
+        let all = clean || self.random(3) == 0;
         for shard in (0..SHARDS).map(ShardId) {
             let log = after.logs.get(&shard).map_or(0, |log| log.len() as u64);
             let old = after.applied.get(&shard).copied().unwrap_or(0);
-            let applied = if clean { log } else { old + next(&mut self.seed) % (log - old + 1) };
+            let applied = if all { log } else { old + next(&mut self.seed) % (log - old + 1) };
             let batches = self.model.batches(shard, old + 1, applied);
             let start = after.start.get(&shard).copied().unwrap_or_default();
             let end = batches.last().map(StoredBatch::next_offset);
@@ -191,7 +192,7 @@ impl World {
                 let (roll_bytes, roll_ms) = (20_000, 1000);
                 job.flushes.push(SegmentFlush { partition: partition(shard), batches, roll_bytes, roll_ms });
             }
-            if let Some(end) = end.filter(|_| next(&mut self.seed) % 3 == 0) {
+            if let Some(end) = end.filter(|_| next(&mut self.seed).is_multiple_of(3)) {
                 let start = start.max(Offset(next(&mut self.seed) as i64 % (end.0 + 1)).max(Offset(0)));
                 job.trims.push((partition(shard), start));
                 after.start.insert(shard, start);
@@ -446,18 +447,23 @@ fn nothing_durable_is_lost_and_nothing_appears() {
     }
 }
 
+/// Mutants that need bytes to rot (`damage.rs` shows those), or more histories than a short run has.
+const NOT_HERE: [Mutant; 3] =
+    [Mutant::DamageTakenForTornTail, Mutant::BlockChecksumIgnored, Mutant::CheckpointChecksumIgnored];
+const RARE: [Mutant; 2] = [Mutant::CheckpointCacheTrusted, Mutant::HardStateNotCarried];
+
 #[test]
 fn mutants_are_noticed() {
-    let mut alive = Vec::new();
+    let is_long = seeds() >= 1000;
     for mutant in Mutant::ALL {
+        if NOT_HERE.contains(&mutant) || RARE.contains(&mutant) && !is_long {
+            continue;
+        }
         let killed = (0..seeds()).find(|seed| {
             let outcome = std::panic::catch_unwind(|| run(*seed, Some(mutant)));
             !matches!(outcome, Ok(Ok(())))
         });
-        match killed {
-            Some(seed) => eprintln!("{mutant:?}: killed by seed {seed}"),
-            None => alive.push(mutant),
-        }
+        assert!(killed.is_some(), "{mutant:?} lives");
+        println!("{mutant:?}: killed by seed {killed:?}");
     }
-    eprintln!("alive: {alive:?}");
 }

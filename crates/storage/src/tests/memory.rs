@@ -166,7 +166,7 @@ impl MemoryDisk {
         let mode = next(&mut seed) % 3;
         for inode in &state.inodes {
             let mut bytes = inode.durable.clone();
-            if mode > 0 && next(&mut seed) % 2 == 0 {
+            if mode > 0 && next(&mut seed).is_multiple_of(2) {
                 bytes.resize(inode.bytes.len(), 0);
             }
             for &sector in &inode.dirty {
