@@ -426,3 +426,88 @@ fn frames_read_back_and_damage_is_found() {
         }
     }
 }
+
+/// A message with some of its numbers changed a little: close enough to the truth to get far.
+fn distort(message: &mut Message, random: &mut Random) {
+    let mut bend = |number: &mut u64| {
+        if random.permille(300) {
+            *number = (*number + random.below(7)).saturating_sub(3);
+        }
+    };
+    bend(&mut message.term.0);
+    match &mut message.body {
+        Body::Append { previous, previous_term, commit, entries } => {
+            [&mut previous.0, &mut previous_term.0, &mut commit.0].into_iter().for_each(&mut bend);
+            let mut index = *previous;
+            for entry in entries {
+                index = index.next();
+                entry.index = index;
+                bend(&mut entry.term.0);
+            }
+        }
+        Body::AppendResponse { index, commit, reject } => {
+            bend(&mut index.0);
+            bend(&mut commit.0);
+            if let Some(reject) = reject {
+                bend(&mut reject.hint.0);
+                bend(&mut reject.hint_term.0);
+            }
+        }
+        Body::Vote { last, last_term, commit, commit_term, .. } => {
+            [&mut last.0, &mut last_term.0, &mut commit.0, &mut commit_term.0]
+                .into_iter()
+                .for_each(&mut bend);
+        }
+        Body::VoteResponse { commit, commit_term, .. } => {
+            bend(&mut commit.0);
+            bend(&mut commit_term.0);
+        }
+        Body::Heartbeat { commit, .. } | Body::HeartbeatResponse { commit, .. } => bend(&mut commit.0),
+        Body::TimeoutNow => {}
+        Body::Snapshot(snapshot) => {
+            bend(&mut snapshot.index.0);
+            bend(&mut snapshot.term.0);
+        }
+    }
+}
+
+#[test]
+fn distorted_messages_are_refused_or_taken_and_never_end_the_process() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut trio = Trio::new();
+        trio.at(1 + seed % 3).campaign();
+        trio.run();
+        let mut inbox: Vec<Message> = Vec::new();
+        for _ in 0..300 {
+            let node = 1 + random.below(3);
+            match random.below(8) {
+                0 => trio.at(node).tick(),
+                1 => trio.at(node).campaign(),
+                2 => drop(trio.at(node).propose(Bytes::from_static(b"d"), Payload::default())),
+                _ => {}
+            }
+            while let Some(ready) = trio.at(node).ready() {
+                trio.at(node).on_persisted(ready.number);
+                inbox.extend(ready.send);
+                for follower in ready.behind {
+                    let group = trio.at(node);
+                    let (index, term) = (group.applied(), group.term_at(group.applied()).unwrap());
+                    let snapshot = Snapshot { index, term, voters: vec![1, 2, 3], state: Bytes::new() };
+                    group.send_snapshot(follower, &snapshot);
+                }
+            }
+            if random.permille(20) {
+                let applied = trio.at(node).applied();
+                trio.at(node).compact(applied);
+            }
+            if !inbox.is_empty() {
+                let at = random.below(inbox.len() as u64) as usize;
+                let mut message = inbox.swap_remove(at);
+                distort(&mut message, &mut random);
+                // Refused, taken, or the end of this replica: each is an answer.
+                let _ = trio.at(message.to).step(message);
+            }
+        }
+    }
+}

@@ -23,6 +23,10 @@ pub(crate) fn fault(message: &Message) -> Option<&'static str> {
             if beyond(*previous) || beyond(*commit) || *previous_term > message.term {
                 return Some("position out of range");
             }
+            // raft takes term 0 for "no such entry", and would see a match behind the end of its log.
+            if (previous.0 == 0) != (previous_term.0 == 0) {
+                return Some("an entry without a term");
+            }
             let (mut index, mut term) = (*previous, *previous_term);
             for entry in entries {
                 if entry.shard != message.shard || entry.index != index.next() {
@@ -56,7 +60,11 @@ pub(crate) fn fault(message: &Message) -> Option<&'static str> {
             let mut voters = snapshot.voters.clone();
             voters.sort_unstable();
             voters.dedup();
-            if beyond(snapshot.index) || snapshot.term > message.term || snapshot.index.0 == 0 {
+            if beyond(snapshot.index)
+                || snapshot.term > message.term
+                || snapshot.index.0 == 0
+                || snapshot.term.0 == 0
+            {
                 return Some("position out of range");
             }
             let named_well =
