@@ -127,10 +127,10 @@ fn checkpoints(root: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut ends = vec![0i64; 10_000];
     for touched in [10_000usize, 10_000, 1, 16, 32, 33, 256, 1000, 10_000] {
         let mut job = Checkpoint::default();
-        for index in 0..touched {
+        for (index, end) in ends.iter_mut().enumerate().take(touched) {
             let partition = PartitionId { topic: TopicId([3; 16]), index: index as i32 };
-            let batches = vec![StoredBatch::new(Offset(ends[index]), LeaderEpoch(0), small.clone())];
-            ends[index] += 1;
+            let batches = vec![StoredBatch::new(Offset(*end), LeaderEpoch(0), small.clone())];
+            *end += 1;
             job.flushes.push(SegmentFlush { partition, batches, roll_bytes: 1 << 30, roll_ms: u64::MAX });
         }
         for shard in 0..17 {

@@ -4,3 +4,4 @@ mod damage;
 mod golden;
 mod history;
 mod memory;
+mod real;
