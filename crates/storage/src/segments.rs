@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The directory of all segments.
 pub const DIRECTORY: &str = "segments";
 /// Up to this many files are synced one by one; more, and one `syncfs` is cheaper (docs/decisions/0003).
-pub const SYNC_EACH_MAX: usize = 32;
+pub const SYNC_EACH_MAX: usize = 4;
 
 /// Directory of a topic.
 pub fn topic_directory(partition: &PartitionId) -> String {
