@@ -1,6 +1,9 @@
 //! The one binary: each word of the command line is a file of its own, and this one only sends it there. Data goes to
 //! stdout, talk to stderr; an error is one sentence and exit code 1 (2 for a wrong command line).
 
+mod inspect;
+mod output;
+mod recover;
 mod serve;
 mod settings;
 
@@ -21,11 +24,15 @@ struct Command {
 #[derive(Subcommand, Debug)]
 enum Word {
     Serve(serve::Serve),
+    Inspect(inspect::Inspect),
+    Recover(recover::Recover),
 }
 
 fn main() -> ExitCode {
     let outcome = match Command::parse().word {
         Word::Serve(word) => serve::run(&word),
+        Word::Inspect(word) => inspect::run(&word),
+        Word::Recover(word) => recover::run(&word),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

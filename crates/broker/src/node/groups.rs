@@ -38,12 +38,19 @@ pub(super) struct Join {
 }
 
 impl Node {
-    pub(super) fn find_coordinator(&mut self, token: Token, request: FindCoordinator, out: &mut Vec<Effect>) {
+    pub(super) fn find_coordinator(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: FindCoordinator,
+        out: &mut Vec<Effect>,
+    ) {
+        self.ensure_offsets_topic(now, out);
         let endpoint = &self.config.endpoint;
         let find = |key: String| {
             let found = if request.key_type != COORDINATOR_OF_GROUPS {
                 let text = "this node coordinates consumer groups only: transactions do not exist yet";
-                Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, text))
+                Err(Refusal::new(ErrorCode::UnsupportedVersion, text)) // final: a retriable code would be retried for ever
             } else if self.frozen.is_some() {
                 Err(ErrorCode::CoordinatorNotAvailable.into())
             } else {

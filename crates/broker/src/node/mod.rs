@@ -127,6 +127,7 @@ pub struct Node {
     topic_settings: BTreeMap<TopicId, Arc<TopicSettings>>,
     metadata_waiting: BTreeMap<Token, topics::WaitingMetadata>,
     producer_ids: topics::ProducerIds,
+    offsets_topic_asked: bool,
     commits: BTreeMap<Token, groups::CommitAnswer>,
     joins: BTreeMap<Token, groups::Join>,
     parts: BTreeMap<Token, groups::Part>,
@@ -244,7 +245,7 @@ impl Node {
             | Request::CreatePartitions(_)
             | Request::AlterConfigs(_)) => self.change(now, token, change, out),
             Request::DescribeConfigs(request) => self.describe_configs(token, request, out),
-            Request::FindCoordinator(request) => self.find_coordinator(token, request, out),
+            Request::FindCoordinator(request) => self.find_coordinator(now, token, request, out),
             Request::JoinGroup(_)
             | Request::SyncGroup(_)
             | Request::Heartbeat(_)

@@ -2,6 +2,7 @@
 //! fsynced on a majority; `acks=1` is answered like `acks=all`.
 
 use super::Node;
+use super::topics::OFFSETS_TOPIC;
 use crate::command::Command;
 use crate::config::{TimestampType, TopicSettings};
 use crate::event::Effect;
@@ -45,7 +46,10 @@ impl Node {
         let mut waiting = 0;
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
-            let place = self.resolve(&topic.topic).map(|found| (found.id, found.shards.clone()));
+            let place = self.resolve(&topic.topic).and_then(|found| match found.name.as_str() {
+                OFFSETS_TOPIC => Err(ErrorCode::InvalidTopicException), // internal: no client writes there
+                _ => Ok((found.id, found.shards.clone())),
+            });
             let settings = place.as_ref().ok().and_then(|(id, _)| self.topic_settings(*id));
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in topic.partitions {

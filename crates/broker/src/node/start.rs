@@ -108,6 +108,7 @@ impl Node {
             topic_settings: BTreeMap::new(),
             metadata_waiting: BTreeMap::new(),
             producer_ids: super::topics::ProducerIds::default(),
+            offsets_topic_asked: false,
             commits: BTreeMap::new(),
             joins: BTreeMap::new(),
             parts: BTreeMap::new(),

@@ -28,6 +28,11 @@ const AUTO_CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Metadata requests without an end make room for others: topics named in one request.
 const METADATA_TOPICS_MAX: usize = 100_000;
 
+/// Name of Kafka's topic for the positions of groups; internal.
+pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// As many partitions as Kafka gives it.
+const OFFSETS_TOPIC_PARTITIONS: i32 = 50;
+
 /// A metadata request that waits for the topics it creates.
 #[derive(Debug)]
 pub(super) struct WaitingMetadata {
@@ -84,6 +89,25 @@ impl Node {
             let response = Response::Metadata(self.describe_topics(&waiting.request));
             self.reply(waiting.token, response, out);
         }
+    }
+
+    /// Kafka keeps the positions of groups in a topic of this name, and clients and consoles look for it. Here they live in
+    /// the shards; the topic exists, is internal and stays empty.
+    pub(super) fn ensure_offsets_topic(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let asked = std::mem::replace(&mut self.offsets_topic_asked, true);
+        if asked || self.frozen.is_some() || self.catalog.by_name(OFFSETS_TOPIC).is_some() {
+            return;
+        }
+        let topic = NewTopic {
+            name: OFFSETS_TOPIC.into(),
+            partitions: OFFSETS_TOPIC_PARTITIONS,
+            replication_factor: -1,
+            configs: vec![("cleanup.policy".into(), Some("compact".into()))],
+            ..NewTopic::default()
+        };
+        let create = CreateTopics { topics: vec![topic], validate_only: false, timeout: AUTO_CREATE_TIMEOUT };
+        let internal = self.internal_token();
+        self.change(now, internal, Request::CreateTopics(create), out);
     }
 
     fn topics_to_create(&self, request: &Metadata) -> BTreeSet<String> {
@@ -150,7 +174,7 @@ impl Node {
             error: ErrorCode::None,
             name: Some(topic.name.clone()),
             id: topic.id,
-            is_internal: false,
+            is_internal: topic.name == OFFSETS_TOPIC,
             partitions: partitions.collect(),
         }
     }

@@ -131,3 +131,25 @@ fn producer_ids_are_never_given_twice() {
     let second = [ask(&mut h), ask(&mut h)];
     assert!(first.iter().all(|id| !second.contains(id)), "{first:?} {second:?}");
 }
+
+#[test]
+fn the_offsets_topic_appears_with_the_first_coordinator_and_takes_no_records() {
+    let mut h = Harness::new();
+    let find = || Request::FindCoordinator(FindCoordinator { key_type: 0, keys: vec!["g".into()] });
+    h.call(find());
+    h.call(find());
+    let mut h = h.crash();
+    h.call(find());
+    let found = metadata(&mut h, None, false);
+    assert_eq!(found.topics.len(), 1);
+    assert!(found.topics[0].is_internal);
+    let partition = ProducePartition { index: 0, batch: Err(Refusal::OK) };
+    let topic = ProduceTopic { topic: TopicRef::Id(found.topics[0].id), partitions: vec![partition] };
+    match h.call(Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(1), topics: vec![topic] }))
+    {
+        Response::Produce(response) => {
+            assert_eq!(response.topics[0].partitions[0].refusal.code, ErrorCode::InvalidTopicException);
+        }
+        other => panic!("{other:?}"),
+    }
+}
