@@ -45,7 +45,7 @@ pub const DEMANDED: [&str; 29] = [
     "checker: logs had parted",
     "client: acknowledged write",
     "client: answered read",
-    "client: no answer in time",
+    "client: asked again",
     "consensus: checkpoint and compaction",
     "consensus: leader with a stalled disk hands over",
     "consensus: state installed",

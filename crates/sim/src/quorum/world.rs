@@ -228,7 +228,7 @@ impl World {
             Event::Answer { client, attempt, answer, done } => self.on_answer(client, attempt, answer, done),
             Event::Impatient { client, attempt } => {
                 if self.clients[client].attempt == attempt && self.clients[client].request.is_some() {
-                    self.checker.counters.count("client: no answer in time");
+                    self.checker.counters.count("client: asked again");
                     self.retry(client, None);
                 }
             }
