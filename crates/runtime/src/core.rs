@@ -9,10 +9,13 @@ use crate::lanes::Lanes;
 use crate::mailbox::Mailbox;
 use broker::request::{ClientInfo, ConnectionId, Token};
 use broker::{Effect, Event, LogLevel, Node, Request, Status};
-use model::job::{Done, JobError, JobId};
+use model::job::{Done, Job, JobError, JobId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// With no more events at hand than this the core thread may make a small append itself.
+const EVENTS_ALONE_MAX: usize = 1;
 
 /// What comes to the core thread.
 #[derive(Debug)]
@@ -85,8 +88,9 @@ impl Core {
         let mut effects = Vec::new();
         // What the node wants to do before anybody asks.
         self.node.settle(self.clock.now(), &mut effects);
+        let mut alone = false;
         loop {
-            if let Some(outcome) = self.carry_out(&mut effects) {
+            if let Some(outcome) = self.carry_out(&mut effects, alone) {
                 return outcome;
             }
             let deadline = self.node.next_deadline();
@@ -95,6 +99,7 @@ impl Core {
             if deadline.is_some_and(|at| at <= now.mono) {
                 self.node.step(now, Event::Timer, &mut effects);
             }
+            alone = inputs.len() <= EVENTS_ALONE_MAX;
             for input in inputs.drain(..) {
                 if let Some(event) = self.event(input) {
                     self.node.step(now, event, &mut effects);
@@ -137,11 +142,16 @@ impl Core {
     }
 
     /// `Some` when the node stops.
-    fn carry_out(&mut self, effects: &mut Vec<Effect>) -> Option<Option<String>> {
+    fn carry_out(&mut self, effects: &mut Vec<Effect>, alone: bool) -> Option<Option<String>> {
+        // Jobs of one lane stay in their order.
+        let alone = alone
+            && !effects.iter().any(|effect| matches!(effect, Effect::Start { job: Job::Recycle(_), .. }));
         let mut stop = None;
+        let mut last_append = None;
         let mut rest = Vec::new();
         for effect in effects.drain(..) {
             match effect {
+                Effect::Start { id, job: Job::Append(append) } if alone => last_append = Some((id, append)),
                 Effect::Start { id, job } => self.lanes.start(id, job),
                 other => rest.push(other),
             }
@@ -172,6 +182,13 @@ impl Core {
                 Effect::Log(LogLevel::Warn, line) => tracing::warn!("{line}"),
                 Effect::Log(LogLevel::Info, line) => tracing::info!("{line}"),
                 Effect::Stop(reason) => stop = Some(reason),
+            }
+        }
+        // Last, so that no answer waits for it.
+        if let Some((id, append)) = last_append {
+            match self.lanes.append_here(append) {
+                Ok(result) => self.inbox.put(Input::JobDone { id, result }),
+                Err(append) => self.lanes.start(id, Job::Append(append)),
             }
         }
         stop

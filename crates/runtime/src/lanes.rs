@@ -6,8 +6,9 @@ use crate::counters::Counters;
 use crate::inbox::Inbox;
 use model::job::{Checkpoint, Done, Job, JobError, JobId, SegmentRead, TimeLookup, WalAppend, WalRecycle};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use storage::{Disk, Reader, Segments, Wal};
@@ -20,9 +21,21 @@ const SEGMENT_JOBS_MAX: usize = 2;
 /// Longer than the pause between two appends of a client that sends one record at a time, so that it never waits for the marker.
 const WAL_IDLE_AFTER: Duration = Duration::from_millis(50);
 
+/// Largest append that the core thread makes itself, bytes.
+const APPEND_HERE_BYTES_MAX: usize = 32 << 10;
+/// Most entries of an append that the core thread makes itself: more are a sign of many clients, for whom the core thread has
+/// better things to do meanwhile.
+const APPEND_HERE_ENTRIES_MAX: usize = 2;
+/// The core thread makes no append itself right after one that took longer: it must stay free when the disk is slow.
+const APPEND_HERE_MAX: Duration = Duration::from_millis(2);
+
 /// The way to the storage threads.
 pub struct Lanes {
-    wal: SyncSender<(JobId, WalJob)>,
+    wal: Arc<WalLane>,
+    wal_jobs: SyncSender<(JobId, WalJob)>,
+    /// The last append by the core thread was quick.
+    quick: bool,
+    counters: Arc<Counters>,
     segments: SyncSender<(JobId, Box<Checkpoint>)>,
     reads: Arc<ReadQueue>,
 }
@@ -30,6 +43,8 @@ pub struct Lanes {
 enum WalJob {
     Append(WalAppend),
     Recycle(WalRecycle),
+    /// The core thread appends: look whether it goes on, and mark the last commit when it does not.
+    Watch,
 }
 
 enum ReadJob {
@@ -56,7 +71,7 @@ impl Lanes {
     /// # Errors
     /// When the system gives no thread.
     pub fn start_threads<D: Disk>(
-        mut wal: Wal<D>,
+        wal: Wal<D>,
         mut segments: Segments<D>,
         reader: Reader<D>,
         read_threads: usize,
@@ -65,12 +80,16 @@ impl Lanes {
     ) -> std::io::Result<(Lanes, Vec<JoinHandle<()>>)> {
         let mut threads = Vec::new();
         let (wal_jobs, wal_queue) = sync_channel(WAL_JOBS_MAX);
+        let wal = Arc::new(WalLane {
+            wal: Mutex::new(Box::new(wal)),
+            pending: AtomicUsize::new(0),
+            appended_here: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
+        });
+        let lane = wal.clone();
         let (to_core, counted) = (inbox.clone(), counters.clone());
-        threads.push(
-            Builder::new()
-                .name("wal".into())
-                .spawn(move || run_wal(&mut wal, &wal_queue, &to_core, &counted))?,
-        );
+        threads
+            .push(Builder::new().name("wal".into()).spawn(move || lane.run(&wal_queue, &to_core, &counted))?);
         let (segment_jobs, segment_queue) = sync_channel::<(JobId, Box<Checkpoint>)>(SEGMENT_JOBS_MAX);
         let (to_core, counted) = (inbox.clone(), counters.clone());
         threads.push(Builder::new().name("segments".into()).spawn(move || {
@@ -98,7 +117,9 @@ impl Lanes {
                 }
             })?);
         }
-        Ok((Lanes { wal: wal_jobs, segments: segment_jobs, reads }, threads))
+        let lanes =
+            Lanes { wal, wal_jobs, quick: true, counters: counters.clone(), segments: segment_jobs, reads };
+        Ok((lanes, threads))
     }
 
     /// Hands a job to its thread.
@@ -108,12 +129,49 @@ impl Lanes {
     pub fn start(&self, id: JobId, job: Job) {
         let gone = "storage threads live as long as the core";
         match job {
-            Job::Append(append) => self.wal.send((id, WalJob::Append(append))).expect(gone),
-            Job::Recycle(recycle) => self.wal.send((id, WalJob::Recycle(recycle))).expect(gone),
+            Job::Append(append) => self.send_to_wal(id, WalJob::Append(append)),
+            Job::Recycle(recycle) => self.send_to_wal(id, WalJob::Recycle(recycle)),
             Job::Checkpoint(checkpoint) => self.segments.send((id, Box::new(checkpoint))).expect(gone),
             Job::Read(read) => self.reads.put(id, ReadJob::Read(read)),
             Job::Lookup(lookup) => self.reads.put(id, ReadJob::Lookup(lookup)),
         }
+    }
+}
+
+impl Lanes {
+    /// Appends on the calling thread, when that is the sooner way: the WAL thread has nothing to do, the append is small and
+    /// the last one was quick. Saves two changes of thread for a client that waits for each record. Gives the append back
+    /// otherwise.
+    pub fn append_here(&mut self, append: WalAppend) -> Result<Result<Done, JobError>, WalAppend> {
+        let bytes: usize =
+            append.entries.iter().map(|entry| entry.payload.size() + entry.descriptor.len()).sum();
+        let may =
+            self.quick && bytes <= APPEND_HERE_BYTES_MAX && self.wal.pending.load(Ordering::Acquire) == 0;
+        // After a slow one the WAL thread makes the next, then it is tried here again.
+        self.quick = true;
+        if !may {
+            return Err(append);
+        }
+        // The WAL thread may be preparing files.
+        let Ok(mut wal) = self.wal.wal.try_lock() else { return Err(append) };
+        let start = Instant::now();
+        let result = wal.append(append);
+        drop(wal);
+        let took = start.elapsed();
+        self.counters.wal_append_seconds.observe(took);
+        self.quick = took <= APPEND_HERE_MAX;
+        self.wal.appended_here.fetch_add(1, Ordering::AcqRel);
+        if !self.wal.watched.swap(true, Ordering::AcqRel) {
+            self.wal_jobs
+                .send((JobId::default(), WalJob::Watch))
+                .expect("storage threads live as long as the core");
+        }
+        Ok(result)
+    }
+
+    fn send_to_wal(&self, id: JobId, job: WalJob) {
+        self.wal.pending.fetch_add(1, Ordering::AcqRel);
+        self.wal_jobs.send((id, job)).expect("storage threads live as long as the core");
     }
 }
 
@@ -144,46 +202,94 @@ impl ReadQueue {
     }
 }
 
-fn run_wal<D: Disk>(
-    wal: &mut Wal<D>,
-    queue: &Receiver<(JobId, WalJob)>,
-    inbox: &Inbox<Input>,
-    counters: &Counters,
-) {
-    loop {
-        let (id, job) = match queue.recv_timeout(WAL_IDLE_AFTER) {
-            Ok(next) => next,
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => match while_idle(wal, queue) {
-                Some(next) => next,
-                None => return,
-            },
-        };
-        let start = Instant::now();
-        let result = match job {
-            WalJob::Append(append) => {
-                let result = wal.append(append);
-                counters.wal_append_seconds.observe(start.elapsed());
-                result
-            }
-            WalJob::Recycle(recycle) => wal.recycle(&recycle),
-        };
-        inbox.put(Input::JobDone { id, result });
+/// What a WAL does, whatever disk it is on.
+trait WalWork: Send {
+    fn append(&mut self, append: WalAppend) -> Result<Done, JobError>;
+    fn recycle(&mut self, recycle: &WalRecycle) -> Result<Done, JobError>;
+    fn upkeep(&mut self) -> Result<bool, JobError>;
+}
+
+impl<D: Disk> WalWork for Wal<D> {
+    fn append(&mut self, append: WalAppend) -> Result<Done, JobError> {
+        Wal::append(self, append)
+    }
+
+    fn recycle(&mut self, recycle: &WalRecycle) -> Result<Done, JobError> {
+        Wal::recycle(self, recycle)
+    }
+
+    fn upkeep(&mut self) -> Result<bool, JobError> {
+        Wal::upkeep(self)
     }
 }
 
-/// Marks the last commit as durable and prepares files, one small step after the other, until a job comes. `None` when
-/// the core is gone. A failure here is not reported: the device refuses the next append with the same reason.
-fn while_idle<D: Disk>(wal: &mut Wal<D>, queue: &Receiver<(JobId, WalJob)>) -> Option<(JobId, WalJob)> {
-    let mut more = idle_step("mark the last commit", wal.append(WalAppend::default()).map(|_: Done| true));
-    while more {
-        match queue.try_recv() {
-            Ok(next) => return Some(next),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => more = idle_step("prepare a WAL file", wal.upkeep()),
+/// The WAL, shared by its thread and, for small appends, the core thread.
+struct WalLane {
+    wal: Mutex<Box<dyn WalWork>>,
+    /// Jobs that the WAL thread has and has not finished: while there are any, nobody else appends.
+    pending: AtomicUsize,
+    /// Appends by the core thread so far: the WAL is not idle while this moves.
+    appended_here: AtomicU64,
+    /// The WAL thread knows that there may be something to mark.
+    watched: AtomicBool,
+}
+
+impl WalLane {
+    fn lock(&self) -> MutexGuard<'_, Box<dyn WalWork>> {
+        self.wal.lock().expect("no holder of this lock panics")
+    }
+
+    /// The WAL thread's body.
+    fn run(&self, queue: &Receiver<(JobId, WalJob)>, inbox: &Inbox<Input>, counters: &Counters) {
+        let mut seen = 0;
+        loop {
+            let (id, job) = match queue.recv_timeout(WAL_IDLE_AFTER) {
+                Ok((_, WalJob::Watch)) => continue,
+                Ok(next) => next,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let appended = self.appended_here.load(Ordering::Acquire);
+                    if appended != seen {
+                        seen = appended;
+                        continue;
+                    }
+                    match self.while_idle(queue) {
+                        Some((_, WalJob::Watch)) => continue,
+                        Some(next) => next,
+                        None => return,
+                    }
+                }
+            };
+            let start = Instant::now();
+            let result = match job {
+                WalJob::Append(append) => {
+                    let result = self.lock().append(append);
+                    counters.wal_append_seconds.observe(start.elapsed());
+                    result
+                }
+                WalJob::Recycle(recycle) => self.lock().recycle(&recycle),
+                WalJob::Watch => unreachable!("taken out above"),
+            };
+            self.pending.fetch_sub(1, Ordering::AcqRel);
+            inbox.put(Input::JobDone { id, result });
         }
     }
-    queue.recv().ok()
+
+    /// Marks the last commit as durable and prepares files, one small step after the other, until a job comes. `None`
+    /// when the core is gone. A failure here is not reported: the device refuses the next append with the same reason.
+    fn while_idle(&self, queue: &Receiver<(JobId, WalJob)>) -> Option<(JobId, WalJob)> {
+        self.watched.store(false, Ordering::Release);
+        let mut more =
+            idle_step("mark the last commit", self.lock().append(WalAppend::default()).map(|_: Done| true));
+        while more {
+            match queue.try_recv() {
+                Ok(next) => return Some(next),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => more = idle_step("prepare a WAL file", self.lock().upkeep()),
+            }
+        }
+        queue.recv().ok()
+    }
 }
 
 fn idle_step(what: &str, outcome: Result<bool, JobError>) -> bool {
