@@ -252,7 +252,7 @@ fn find_identity<D: Disk>(disk: &D, options: &Options) -> Result<Identity, OpenE
             let ours = |name: &str| {
                 checkpoint::SLOTS.contains(&name) || name == files::DIRECTORY || name == segments::DIRECTORY
             };
-            let harmless = ["lock", "lost+found", identity::PATH_NEW];
+            let harmless = ["lock", "lost+found", ".shim", identity::PATH_NEW];
             for entry in &names {
                 let is_empty_dir = entry.is_dir && disk.list(&entry.name)?.is_empty();
                 if harmless.contains(&entry.name.as_str()) || ours(&entry.name) && is_empty_dir {
