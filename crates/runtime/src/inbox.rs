@@ -60,3 +60,32 @@ impl<T> Inbox<T> {
         std::mem::swap(&mut state.queue, into);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn everything_comes_in_order_and_wakes_the_sleeper() {
+        let inbox = Arc::new(Inbox::default());
+        let writer = inbox.clone();
+        let writing = std::thread::spawn(move || (0..1000).for_each(|number| writer.put(number)));
+        let (mut all, mut some) = (Vec::new(), Vec::new());
+        while all.len() < 1000 {
+            inbox.take(&mut some, None);
+            all.append(&mut some);
+        }
+        writing.join().unwrap();
+        assert!(all.into_iter().eq(0..1000));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait() {
+        let inbox = Inbox::<u8>::default();
+        let mut some = Vec::new();
+        inbox.take(&mut some, Some(Instant::now() + Duration::from_millis(1)));
+        assert!(some.is_empty());
+    }
+}

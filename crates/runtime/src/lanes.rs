@@ -145,8 +145,11 @@ impl Lanes {
     pub fn append_here(&mut self, append: WalAppend) -> Result<Result<Done, JobError>, WalAppend> {
         let bytes: usize =
             append.entries.iter().map(|entry| entry.payload.size() + entry.descriptor.len()).sum();
-        let may =
-            self.quick && bytes <= APPEND_HERE_BYTES_MAX && self.wal.pending.load(Ordering::Acquire) == 0;
+        let few = append.entries.len() <= APPEND_HERE_ENTRIES_MAX;
+        let may = self.quick
+            && few
+            && bytes <= APPEND_HERE_BYTES_MAX
+            && self.wal.pending.load(Ordering::Acquire) == 0;
         // After a slow one the WAL thread makes the next, then it is tried here again.
         self.quick = true;
         if !may {

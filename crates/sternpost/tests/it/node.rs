@@ -38,6 +38,8 @@ pub struct Node {
     log: Arc<Log>,
     /// Where Kafka clients connect.
     pub address: SocketAddr,
+    /// Where /metrics and health are.
+    pub http: SocketAddr,
 }
 
 impl Node {
@@ -50,7 +52,7 @@ impl Node {
     pub fn start_with(flags: &[&str], data: &Path, settings: &[&str]) -> Node {
         let mut command = binary();
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--http", "off", "--data-dir"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(flags);
         for setting in settings {
@@ -74,8 +76,11 @@ impl Node {
             kept.grown.notify_all();
         });
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut node = Node { child, log, address: unknown };
+        let mut node = Node { child, log, address: unknown, http: unknown };
         let line = node.wait_for_line("Kafka clients");
+        let http = node.wait_for_line("http://");
+        let start = http.find("http://").unwrap() + "http://".len();
+        node.http = http[start..].split('/').next().unwrap().parse().expect("an address");
         node.address = line.split_whitespace().last().unwrap().parse().expect("an address");
         node
     }
