@@ -6,6 +6,7 @@ mod output;
 mod recover;
 mod serve;
 mod settings;
+mod sim;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ enum Word {
     Serve(serve::Serve),
     Inspect(inspect::Inspect),
     Recover(recover::Recover),
+    Sim(sim::Sim),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Word::Serve(word) => serve::run(&word),
         Word::Inspect(word) => inspect::run(&word),
         Word::Recover(word) => recover::run(&word),
+        Word::Sim(word) => sim::run(&word),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
