@@ -58,7 +58,9 @@ impl Node {
             return;
         }
         let full = state.unflushed_bytes >= self.config.checkpoint_bytes
-            || self.wal.held >= self.config.wal_held_bytes_max;
+            || self.wal.held >= self.config.wal_held_bytes_max
+            // Proposals wait for room in memory: whatever the sizes are set to, this must make some.
+            || self.is_tail_full();
         let ahead = || self.shards.iter().any(crate::shard::Shard::is_ahead_of_checkpoint);
         if (full || state.is_due) && ahead() {
             self.start_checkpoint(now, false, out);
