@@ -202,6 +202,11 @@ fn start_wal<D: Disk>(
     for &number in &replayed.names.spares {
         let file = disk.open_read(&files::spare_path(number))?;
         let size = file.len()?;
+        if is_whole && size < options.wal.first_file_bytes.min(options.wal.file_bytes) {
+            // A crash between making the file and giving it its blocks: it never held anything.
+            disk.unlink(&files::spare_path(number))?;
+            continue;
+        }
         let zeroed = if files::read_header(&file)?.is_ok() { size } else { 0 };
         spares.push(Spare { number, size, zeroed });
     }

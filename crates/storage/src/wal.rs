@@ -152,12 +152,11 @@ impl<D: Disk> Wal<D> {
         if self.known.state().closed {
             return Err(JobError::Device { detail: "append after a clean shutdown".into() });
         }
-        if is_marker(&append) && self.marked {
-            return Ok(self.done());
+        if !is_marker(&append) || !self.marked {
+            self.check_order(&append);
+            self.commit(&append)?;
         }
-        self.check_order(&append);
-        self.commit(&append)?;
-        if self.spares.is_empty() {
+        if !self.has_whole_spare() {
             self.allocate_spare()?;
         }
         Ok(self.done())
@@ -208,7 +207,7 @@ impl<D: Disk> Wal<D> {
     /// `Device`: never use it again.
     pub fn upkeep(&mut self) -> Result<bool, JobError> {
         self.known.usable()?;
-        if self.spares.is_empty() {
+        if !self.has_whole_spare() {
             return self.allocate_spare();
         }
         let Some(spare) = self.spares.iter_mut().find(|spare| spare.zeroed < spare.size) else {
@@ -400,6 +399,11 @@ impl<D: Disk> Wal<D> {
         let fitting = self.spares.iter().enumerate().filter(|(_, spare)| spare.size >= size);
         let best = fitting.min_by_key(|(_, spare)| (spare.zeroed < spare.size, spare.size))?.0;
         Some(self.spares.swap_remove(best))
+    }
+
+    /// Whether a file of full size waits: a smaller one (left by a crash or by an earlier setting) is not room enough.
+    fn has_whole_spare(&self) -> bool {
+        self.spares.iter().any(|spare| spare.size >= self.sizes.file_bytes)
     }
 
     fn allocate_spare(&mut self) -> Result<bool, JobError> {

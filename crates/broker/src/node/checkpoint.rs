@@ -54,8 +54,11 @@ impl State {
 impl Node {
     pub(super) fn consider_checkpoint(&mut self, now: Now, out: &mut Vec<Effect>) {
         let state = &self.checkpoint;
-        if state.under_way.is_some() || state.retrying || self.frozen.is_some() || self.stopping.is_some() {
+        if state.under_way.is_some() || state.retrying || self.frozen.is_some() {
             return;
+        }
+        if self.stopping.is_some() && !self.is_tail_full() {
+            return; // the clean one comes when nothing is pending; with memory full that needs this one first
         }
         let full = state.unflushed_bytes >= self.config.checkpoint_bytes
             || self.wal.held >= self.config.wal_held_bytes_max

@@ -97,6 +97,8 @@ struct Wal {
     held: u64,
     /// Set while an append found no space and waits to be tried again.
     full: bool,
+    /// A timer is set to ask for room.
+    probe_waits: bool,
     appends_total: u64,
 }
 
@@ -185,6 +187,7 @@ impl Node {
                 }
             }
             self.start_append(out);
+            self.consider_room(now);
         }
         self.wake_fetches(now, out);
         self.evict();
@@ -513,12 +516,28 @@ impl Node {
     }
 
     fn retry_append(&mut self, out: &mut Vec<Effect>) {
+        let is_probe = std::mem::take(&mut self.wal.probe_waits);
         let id = self.next_job();
-        if let Some(job) = &mut self.wal.under_way
-            && self.wal.full
-        {
-            job.id = id;
-            out.push(Effect::Start { id, job: Job::Append(job.append.clone()) });
+        match &mut self.wal.under_way {
+            Some(job) if self.wal.full => {
+                job.id = id;
+                out.push(Effect::Start { id, job: Job::Append(job.append.clone()) });
+            }
+            Some(_) => {}
+            None if is_probe => {
+                let append = WalAppend::default();
+                out.push(Effect::Start { id, job: Job::Append(append.clone()) });
+                self.wal.under_way = Some(UnderWay { id, append, numbers: Vec::new() });
+            }
+            None => {}
+        }
+    }
+
+    /// While records are refused for want of room, only an append can bring news of more: an empty one asks.
+    fn consider_room(&mut self, now: Now) {
+        if self.wal.room < WAL_RESERVE_BYTES && self.wal.under_way.is_none() && !self.wal.probe_waits {
+            self.wal.probe_waits = true;
+            self.set_timer(now.mono.plus(NO_SPACE_RETRY), Timer::Append);
         }
     }
 
