@@ -21,6 +21,7 @@ impl Dice {
     }
 
     /// 64 random bits.
+    #[allow(clippy::should_implement_trait, reason = "dice never run out; an iterator may")]
     pub fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.state)

@@ -4,8 +4,11 @@
 pub mod counters;
 pub mod dice;
 pub mod disk;
+pub mod one;
 pub mod outcome;
 pub mod quorum;
+mod report;
 pub mod run;
 pub mod storage_world;
 pub mod trace;
+pub mod worlds;

@@ -2,9 +2,9 @@
 //! crashes of both kinds at any call (of a job or of a recovery), failing and full devices, and rotten bits. After
 //! each recovery everything that was acknowledged is owed (`oracle.rs`, `check.rs`). A quarter of the lives is quiet.
 
-pub mod check;
-pub mod engine;
-pub mod oracle;
+mod check;
+mod engine;
+mod oracle;
 mod sample;
 #[cfg(test)]
 mod tests;
@@ -125,7 +125,7 @@ impl Swarm {
 }
 
 /// The world of one seed.
-pub struct World {
+struct World {
     dice: Dice,
     disk: SimDisk,
     swarm: Swarm,
@@ -213,7 +213,7 @@ impl World {
             let room = self.dice.skewed(0, 1 << 18);
             self.disk.set_capacity(self.disk.used() + room);
         }
-        let mut engine = self.start(honest)?;
+        let engine = self.start(honest)?;
         self.failed_starts = 0;
         if !honest && self.swarm.crash {
             self.arm(self.swarm.calls_to_crash_max);
@@ -226,10 +226,10 @@ impl World {
                 let room = self.dice.skewed(0, 1 << 17);
                 self.disk.set_capacity(if self.dice.coin() { self.disk.used() + room } else { ROOMY });
             }
-            self.job(&mut engine)?;
+            self.job(&engine)?;
         }
         if self.dice.below(3) == 0 {
-            self.shut_down(&mut engine)?;
+            self.shut_down(&engine)?;
         }
         Ok(())
     }
@@ -297,12 +297,12 @@ impl World {
         };
         self.disk.set_faults(DiskFaults::default());
         self.disk.set_capacity(ROOMY);
-        let mut engine = self.start(true).map_err(healed)?;
+        let engine = self.start(true).map_err(healed)?;
         check::read_back(&engine, &self.oracle, &self.segments, false, &mut self.counters).map_err(healed)?;
         for _ in 0..20 {
-            self.job(&mut engine).map_err(healed)?;
+            self.job(&engine).map_err(healed)?;
         }
-        self.marker(&mut engine).map_err(healed)?;
+        self.marker(&engine).map_err(healed)?;
         drop(engine);
         self.disk = self.disk.restart();
         Ok(())

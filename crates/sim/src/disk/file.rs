@@ -10,6 +10,16 @@ use std::sync::Arc;
 pub const PAGE_BYTES: u64 = 4096;
 const PAGE: usize = PAGE_BYTES as usize;
 
+static ZEROS: [u8; PAGE] = [0; PAGE];
+
+thread_local! {
+    static ZERO_PAGE: Arc<[u8; PAGE]> = Arc::new(ZEROS);
+}
+
+fn zero_page() -> Arc<[u8; PAGE]> {
+    ZERO_PAGE.with(Arc::clone)
+}
+
 /// What becomes of sectors that were not synced when the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -87,8 +97,13 @@ impl SimFileData {
         while !bytes.is_empty() {
             let (page, within) = (at / PAGE_BYTES, (at % PAGE_BYTES) as usize);
             let count = (PAGE - within).min(bytes.len());
-            let image = self.cached.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
-            Arc::make_mut(image)[within..within + count].copy_from_slice(&bytes[..count]);
+            if count == PAGE && bytes[..PAGE] == ZEROS {
+                // Preallocation writes megabytes of them: all share one page.
+                self.cached.pages.insert(page, zero_page());
+            } else {
+                let image = self.cached.pages.entry(page).or_insert_with(zero_page);
+                Arc::make_mut(image)[within..within + count].copy_from_slice(&bytes[..count]);
+            }
             self.dirty.insert(page);
             self.dropped.remove(&page);
             at += count as u64;

@@ -127,8 +127,8 @@ impl Oracle {
 
     /// The image that a checkpoint of everything applied would record.
     pub fn image(&self) -> CheckpointImage {
-        let mut image = CheckpointImage::default();
-        image.dropped = self.partitions.iter().filter(|(_, p)| p.dropped).map(|(id, _)| *id).collect();
+        let dropped = self.partitions.iter().filter(|(_, p)| p.dropped).map(|(id, _)| *id).collect();
+        let mut image = CheckpointImage { dropped, ..CheckpointImage::default() };
         for (id, partition) in self.partitions.iter().filter(|(_, partition)| !partition.dropped) {
             image.partitions.insert(*id, (partition.batches.len(), partition.log_start));
         }

@@ -15,7 +15,7 @@ const BODY_BYTES_MAX: u64 = 6_000;
 
 impl World {
     /// One job of any kind.
-    pub(super) fn job(&mut self, engine: &mut Engine) -> Result<(), Stop> {
+    pub(super) fn job(&mut self, engine: &Engine) -> Result<(), Stop> {
         match self.dice.below(20) {
             0..10 => self.append(engine),
             10 => self.marker(engine),
@@ -258,7 +258,7 @@ impl World {
     }
 
     /// Everything committed is applied and flushed; nothing follows.
-    pub(super) fn shut_down(&mut self, engine: &mut Engine) -> Result<(), Stop> {
+    pub(super) fn shut_down(&mut self, engine: &Engine) -> Result<(), Stop> {
         for state in self.oracle.shards.values_mut() {
             state.committed = state.log.len() as u64;
         }

@@ -1,0 +1,153 @@
+//! Simulated clients that speak Kafka's bytes. Each is a small state machine: it wakes, it hears answers, it loses its
+//! connection; it writes the history that the checkers judge. Retries, back-off and time-outs are those of stock clients
+//! in kind, shorter in time.
+
+pub mod admin;
+pub mod final_reader;
+pub mod link;
+pub mod member;
+pub mod producer;
+pub mod reader;
+
+use super::net::Net;
+use super::queue::Queue;
+use super::{ClientIndex, Happening};
+use crate::counters::Counters;
+use crate::dice::Dice;
+use crate::outcome::Failure;
+use bytes::Bytes;
+use checker::{Event, History, Op, Partition, RecordId};
+use kafka::wire::{Str, Uuid};
+use model::{Mono, WallMs};
+use std::time::Duration;
+
+/// A topic of the world.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    pub name: &'static str,
+    /// Known once the topic was made.
+    pub id: Uuid,
+    pub partitions: i32,
+    /// The checkers' number of its first partition.
+    pub first: u32,
+}
+
+/// A partition as clients and checkers name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Index into the topics.
+    pub topic: usize,
+    /// Partition number.
+    pub index: i32,
+    /// The checkers' name.
+    pub partition: Partition,
+}
+
+/// What a client can see and do at one moment.
+pub struct Context<'a> {
+    pub now: Mono,
+    pub wall: WallMs,
+    pub me: ClientIndex,
+    pub dice: &'a mut Dice,
+    pub net: &'a mut Net,
+    pub queue: &'a mut Queue<Happening>,
+    pub history: &'a mut History,
+    pub counters: &'a mut Counters,
+    pub topics: &'a mut Vec<Topic>,
+    pub ids: &'a mut Ids,
+    /// When each client is to be woken: one moment each, the earliest asked for.
+    pub wakes: &'a mut Vec<Option<Mono>>,
+    /// Largest value of a record, bytes.
+    pub value_bytes_max: u64,
+    /// No new work: finish what is under way.
+    pub draining: bool,
+    /// Set by a client that saw what no client may see.
+    pub failure: &'a mut Option<Failure>,
+}
+
+/// Numbers that are never used twice in a world.
+#[derive(Debug, Default)]
+pub struct Ids {
+    op: u64,
+    record: u64,
+    producer: u32,
+    /// Operations answered so far.
+    pub done: u64,
+}
+
+impl Ids {
+    pub fn op(&mut self) -> Op {
+        self.op += 1;
+        Op(self.op)
+    }
+
+    pub fn record(&mut self) -> RecordId {
+        self.record += 1;
+        RecordId(self.record)
+    }
+
+    pub fn producer(&mut self) -> checker::Producer {
+        self.producer += 1;
+        checker::Producer(self.producer)
+    }
+}
+
+impl Context<'_> {
+    /// Calls this client again after a while.
+    pub fn wake_in(&mut self, wait: Duration) {
+        let moment = self.now.plus(wait);
+        if self.wakes[self.me].is_none_or(|at| moment < at) {
+            self.wakes[self.me] = Some(moment);
+            self.queue.at(moment, Happening::Wake(self.me));
+        }
+    }
+
+    /// Calls this client again after up to `micros_max` microseconds.
+    pub fn wake_soon(&mut self, micros_max: u64) {
+        let wait = Duration::from_micros(self.dice.skewed(10, micros_max));
+        self.wake_in(wait);
+    }
+
+    /// Writes into the history.
+    pub fn record(&mut self, event: Event) {
+        self.history.push(event);
+    }
+
+    /// Any partition of the world.
+    pub fn any_place(&mut self) -> Place {
+        let topic = self.dice.index(self.topics.len());
+        let index = self.dice.below(self.topics[topic].partitions as u64) as i32;
+        self.place(topic, index)
+    }
+
+    /// A partition by topic and number.
+    pub fn place(&self, topic: usize, index: i32) -> Place {
+        Place { topic, index, partition: Partition(self.topics[topic].first + index as u32) }
+    }
+
+    /// A topic's name as the wire wants it.
+    pub fn topic_name(&self, topic: usize) -> Str {
+        Str::from_static(self.topics[topic].name)
+    }
+
+    /// What must never be seen was seen.
+    pub fn fail(&mut self, property: &str, detail: String) {
+        self.failure.get_or_insert_with(|| Failure::new(property, detail));
+    }
+}
+
+/// One client.
+pub trait Client {
+    /// Time to do something: connect, send, give up waiting.
+    fn wake(&mut self, context: &mut Context<'_>);
+    /// A whole response frame came.
+    fn answer(&mut self, frame: Bytes, context: &mut Context<'_>);
+    /// The connection is gone.
+    fn lost(&mut self, context: &mut Context<'_>);
+    /// Bytes came; the link cuts them into frames.
+    fn link(&mut self) -> &mut link::Link;
+    /// Nothing is under way.
+    fn is_idle(&self) -> bool;
+    /// What is under way, for the report when it never ends.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,148 @@
+//! The last reader of a world: after everything is healed it reads every partition from its first to its last offset;
+//! what it finds is what the checkers take for the truth.
+
+use super::link::Link;
+use super::reader::{
+    LIST_OFFSETS_VERSION, fetch_request, fetched_partition, list_request, listed_offset, seen_records,
+};
+use super::{Client, Context, Place};
+use bytes::Bytes;
+use checker::{Event, SeenRecord};
+use model::ErrorCode;
+use std::time::Duration;
+
+/// Version of Fetch sent.
+const FETCH_VERSION: i16 = 12;
+/// Bytes asked for at a time.
+const FETCH_BYTES: i32 = 100_000;
+
+/// Where the reading of the partition at hand stands.
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Start,
+    End {
+        log_start: i64,
+    },
+    Records {
+        log_start: i64,
+        high_watermark: i64,
+        records: Vec<SeenRecord>,
+    },
+}
+
+/// The reader.
+pub struct FinalReader {
+    link: Link,
+    places: Vec<Place>,
+    stage: Stage,
+    asked: bool,
+}
+
+impl FinalReader {
+    pub fn new(context: &Context<'_>) -> FinalReader {
+        let mut places = Vec::new();
+        for (topic, known) in context.topics.iter().enumerate() {
+            places.extend((0..known.partitions).map(|index| context.place(topic, index)));
+        }
+        FinalReader { link: Link::new("sim-final"), places, stage: Stage::Start, asked: false }
+    }
+
+    fn ask(&mut self, context: &mut Context<'_>) {
+        let Some(place) = self.places.last().copied() else { return };
+        self.asked = true;
+        match &self.stage {
+            Stage::Start => self.link.send(&list_request(context, place, -2), LIST_OFFSETS_VERSION, context),
+            Stage::End { .. } => {
+                self.link.send(&list_request(context, place, -1), LIST_OFFSETS_VERSION, context)
+            }
+            Stage::Records { log_start, records, .. } => {
+                let position = records.last().map_or(*log_start, |record| record.offset + 1);
+                let request = fetch_request(context, place, position, 0, FETCH_BYTES);
+                self.link.send(&request, FETCH_VERSION, context);
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Bytes, context: &mut Context<'_>) -> Result<(), String> {
+        let refused = |code: ErrorCode| format!("answered with {}", code.name());
+        match std::mem::take(&mut self.stage) {
+            Stage::Start => {
+                let log_start = listed_offset(frame)?.map_err(refused)?;
+                self.stage = Stage::End { log_start };
+            }
+            Stage::End { log_start } => {
+                let high_watermark = listed_offset(frame)?.map_err(refused)?;
+                self.stage = Stage::Records { log_start, high_watermark, records: Vec::new() };
+            }
+            Stage::Records { log_start, high_watermark, mut records } => {
+                let position = records.last().map_or(log_start, |record| record.offset + 1);
+                let mut answer = fetched_partition(frame, FETCH_VERSION)?.map_err(refused)?;
+                let more = seen_records(&mut answer, position);
+                let empty = more.is_empty();
+                records.extend(more);
+                self.stage = Stage::Records { log_start, high_watermark, records };
+                if empty && position < high_watermark {
+                    return Err(format!("nothing came at {position}, the log ends at {high_watermark}"));
+                }
+            }
+        }
+        self.close_partition(context);
+        Ok(())
+    }
+
+    /// The partition is read when the records reach the high watermark.
+    fn close_partition(&mut self, context: &mut Context<'_>) {
+        let Stage::Records { log_start, high_watermark, records } = &self.stage else { return };
+        if records.last().map_or(*log_start, |record| record.offset + 1) < *high_watermark {
+            return;
+        }
+        let Some(place) = self.places.pop() else { return };
+        context.record(Event::FinalLog {
+            partition: place.partition,
+            log_start: *log_start,
+            high_watermark: *high_watermark,
+            records: records.clone(),
+        });
+        self.stage = Stage::Start;
+    }
+}
+
+impl Client for FinalReader {
+    fn wake(&mut self, context: &mut Context<'_>) {
+        if self.asked || self.places.is_empty() {
+            return;
+        }
+        if !self.link.connect(context) {
+            return context.wake_in(Duration::from_millis(5));
+        }
+        self.ask(context);
+    }
+
+    fn answer(&mut self, frame: Bytes, context: &mut Context<'_>) {
+        self.asked = false;
+        if let Err(detail) = self.take(frame, context) {
+            let place = self.places.last().copied();
+            context.fail("everything is readable after healing", format!("{place:?}: {detail}"));
+        }
+        context.wake_in(Duration::from_micros(50));
+    }
+
+    fn lost(&mut self, context: &mut Context<'_>) {
+        self.link.lost();
+        self.asked = false;
+        context.wake_in(Duration::from_millis(5));
+    }
+
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    fn is_idle(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn describe(&self) -> String {
+        format!("the last reader has {} partitions before it", self.places.len())
+    }
+}

@@ -1,0 +1,274 @@
+//! A producer, idempotent or plain: batches in flight in order, sent again in order after anything went wrong. A plain
+//! one has one batch in flight and may write it twice; an idempotent one has several and must not.
+
+use super::link::Link;
+use super::{Client, Context, Place};
+use bytes::Bytes;
+use checker::{Event, Op, RecordId};
+use kafka::frame::decode_response;
+use kafka::message::init_producer_id::InitProducerIdRequest;
+use kafka::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use kafka::records::{BatchBuilder, Codec, NewRecord};
+use model::ErrorCode;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most records of a batch.
+const RECORDS_MAX: u64 = 4;
+/// Offset of a byte of the batch's checksum: what a corrupting client changes.
+const CRC_AT: usize = 17;
+
+/// A batch on its way.
+struct Batch {
+    op: Op,
+    place: Place,
+    bytes: Bytes,
+    sends: u32,
+    in_flight: bool,
+    corrupt: bool,
+}
+
+/// The producer.
+pub struct Producer {
+    link: Link,
+    key: checker::Producer,
+    idempotent: bool,
+    identity: Option<(i64, i16)>,
+    asking_identity: bool,
+    sequences: BTreeMap<u32, i32>,
+    batches: VecDeque<Batch>,
+    window: usize,
+    version: i16,
+    acks: i16,
+    codec: Codec,
+    corrupts: bool,
+    last_error: Option<ErrorCode>,
+}
+
+impl Producer {
+    pub fn new(idempotent: bool, context: &mut Context<'_>) -> Producer {
+        let dice = &mut *context.dice;
+        Producer {
+            link: Link::new("sim-producer"),
+            key: context.ids.producer(),
+            idempotent,
+            identity: None,
+            asking_identity: false,
+            sequences: BTreeMap::new(),
+            batches: VecDeque::new(),
+            window: if idempotent { 1 + dice.index(5) } else { 1 },
+            version: [3, 7, 8, 9, 10, 11, 12, 13][dice.index(8)],
+            acks: if idempotent || dice.coin() { -1 } else { 1 },
+            codec: if dice.below(4) == 0 { Codec::Lz4 } else { Codec::None },
+            corrupts: !idempotent && dice.coin(),
+            last_error: None,
+        }
+    }
+
+    /// Builds a batch for any partition; it takes the next sequences.
+    fn new_batch(&mut self, context: &mut Context<'_>) {
+        let place = context.any_place();
+        let op = context.ids.op();
+        let records: Vec<RecordId> =
+            (0..context.dice.between(1, RECORDS_MAX)).map(|_| context.ids.record()).collect();
+        let mut builder = BatchBuilder::new(self.codec);
+        if let Some((id, epoch)) = self.identity.filter(|_| self.idempotent) {
+            let sequence = self.sequences.entry(place.partition.0).or_default();
+            builder = builder.producer(id, epoch, *sequence);
+            *sequence += records.len() as i32;
+        }
+        for record in &records {
+            let mut value = record.0.to_be_bytes().to_vec();
+            value.resize(8 + context.dice.skewed(0, context.value_bytes_max) as usize, record.0 as u8);
+            builder.push(&NewRecord {
+                timestamp: context.wall.0,
+                value: Some(&value),
+                ..NewRecord::default()
+            });
+        }
+        let mut bytes = match builder.build() {
+            Ok(bytes) => bytes,
+            Err(error) => return context.fail("the client's own encoding", error.to_string()),
+        };
+        let corrupt = self.corrupts && context.dice.below(10) == 0;
+        if corrupt {
+            let mut spoiled = bytes.to_vec();
+            spoiled[CRC_AT] ^= 0x40;
+            bytes = spoiled.into();
+        }
+        context.record(Event::ProduceInvoked {
+            op,
+            producer: self.key,
+            idempotent: self.idempotent,
+            partition: place.partition,
+            records,
+        });
+        self.batches.push_back(Batch { op, place, bytes, sends: 0, in_flight: false, corrupt });
+    }
+
+    fn send_waiting(&mut self, context: &mut Context<'_>) {
+        for batch in self.batches.iter_mut().filter(|batch| !batch.in_flight) {
+            batch.in_flight = true;
+            batch.sends += 1;
+            if batch.sends > 1 {
+                context.counters.count("client: produce sent again");
+                context.record(Event::ProduceRetried { op: batch.op });
+            }
+            let partition =
+                PartitionProduceData { index: batch.place.index, records: Some(batch.bytes.clone()) };
+            let topic = TopicProduceData {
+                name: context.topic_name(batch.place.topic),
+                topic_id: context.topics[batch.place.topic].id,
+                partition_data: vec![partition],
+            };
+            let request = ProduceRequest {
+                transactional_id: None,
+                acks: self.acks,
+                timeout_ms: 2_000,
+                topic_data: vec![topic],
+            };
+            self.link.send(&request, self.version, context);
+        }
+    }
+
+    /// Something went wrong: all of it again, in order, over a new connection.
+    fn back_off(&mut self, context: &mut Context<'_>) {
+        self.link.close(context);
+        self.forget_connection();
+        context.wake_soon(50_000);
+    }
+
+    fn forget_connection(&mut self) {
+        self.asking_identity = false;
+        self.batches.iter_mut().for_each(|batch| batch.in_flight = false);
+    }
+
+    /// The client's process ends and another one begins: nobody knows what became of its batches.
+    fn start_over(&mut self, context: &mut Context<'_>) {
+        context.counters.count("client: producer started over");
+        for batch in std::mem::take(&mut self.batches) {
+            context.record(Event::ProduceIndeterminate { op: batch.op });
+        }
+        self.key = context.ids.producer();
+        self.identity = None;
+        self.sequences.clear();
+        self.back_off(context);
+    }
+
+    fn on_identity(&mut self, frame: Bytes, context: &mut Context<'_>) {
+        self.asking_identity = false;
+        match decode_response::<InitProducerIdRequest>(frame, 4) {
+            Ok((_, response)) if response.error_code == 0 => {
+                self.identity = Some((response.producer_id, response.producer_epoch));
+                context.counters.count("client: producer identity given");
+                context.wake_soon(100);
+            }
+            Ok((_, response)) => self.on_error(ErrorCode::from_code(response.error_code), context),
+            Err(error) => context.fail("answers decode", format!("InitProducerId: {error}")),
+        }
+    }
+
+    fn on_error(&mut self, code: ErrorCode, context: &mut Context<'_>) {
+        self.last_error = Some(code);
+        let expected = code.is_retriable() || code == ErrorCode::OutOfOrderSequenceNumber;
+        if !expected {
+            context.fail("errors fit what was asked", format!("a produce was answered with {}", code.name()));
+        }
+        context.counters.count(code.name());
+        context.counters.count("client: produce refused, tried again");
+        self.back_off(context);
+    }
+
+    fn on_produced(&mut self, frame: Bytes, context: &mut Context<'_>) {
+        let response = match decode_response::<ProduceRequest>(frame, self.version) {
+            Ok((_, response)) => response,
+            Err(error) => return context.fail("answers decode", format!("Produce: {error}")),
+        };
+        let Some(answer) = response.responses.first().and_then(|topic| topic.partition_responses.first())
+        else {
+            return context.fail("answers complete", "Produce: no partition in the answer".into());
+        };
+        let batch = self.batches.front().expect("an answer belongs to the oldest batch");
+        let (op, corrupt) = (batch.op, batch.corrupt);
+        if answer.index != batch.place.index {
+            return context
+                .fail("answers in order", format!("asked {}, told {}", batch.place.index, answer.index));
+        }
+        match ErrorCode::from_code(answer.error_code) {
+            ErrorCode::None => {
+                let base_offset = (answer.base_offset >= 0).then_some(answer.base_offset);
+                self.finish(Event::ProduceAcked { op, base_offset }, context);
+            }
+            ErrorCode::DuplicateSequenceNumber => {
+                self.finish(Event::ProduceAcked { op, base_offset: None }, context);
+            }
+            ErrorCode::CorruptMessage | ErrorCode::InvalidRecord if corrupt => {
+                context.counters.count("client: corrupt batch refused");
+                self.finish(Event::ProduceFailed { op }, context);
+            }
+            code => self.on_error(code, context),
+        }
+    }
+
+    fn finish(&mut self, event: Event, context: &mut Context<'_>) {
+        self.batches.pop_front();
+        context.ids.done += 1;
+        context.counters.count("client: produce answered");
+        context.record(event);
+        context.wake_soon(200);
+    }
+}
+
+impl Client for Producer {
+    fn wake(&mut self, context: &mut Context<'_>) {
+        if self.link.is_overdue(context.now) {
+            context.counters.count("client: answer overdue");
+            return self.back_off(context);
+        }
+        if !context.draining && context.dice.below(300) == 0 {
+            return self.start_over(context);
+        }
+        if context.draining && self.batches.is_empty() {
+            return;
+        }
+        if !self.link.connect(context) {
+            return context.wake_soon(20_000);
+        }
+        if self.idempotent && self.identity.is_none() {
+            if !std::mem::replace(&mut self.asking_identity, true) {
+                let request = InitProducerIdRequest { transactional_id: None, ..Default::default() };
+                self.link.send(&request, 4, context);
+            }
+            return context.wake_soon(500_000);
+        }
+        self.send_waiting(context);
+        if !context.draining && self.batches.len() < self.window {
+            self.new_batch(context);
+            self.send_waiting(context);
+        }
+        context.wake_soon(if self.batches.len() < self.window { 2_000 } else { 500_000 });
+    }
+
+    fn answer(&mut self, frame: Bytes, context: &mut Context<'_>) {
+        if self.asking_identity { self.on_identity(frame, context) } else { self.on_produced(frame, context) }
+    }
+
+    fn lost(&mut self, context: &mut Context<'_>) {
+        self.link.lost();
+        self.forget_connection();
+        context.wake_soon(10_000);
+    }
+
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    fn is_idle(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    fn describe(&self) -> String {
+        let sends: Vec<u32> = self.batches.iter().map(|batch| batch.sends).collect();
+        let error = self.last_error.map_or("none", ErrorCode::name);
+        format!("{:?}: batches sent {sends:?} times without success, last error {error}", self.key)
+    }
+}

@@ -1,0 +1,170 @@
+//! All worlds by name: what a command line needs to run seeds, replay one, and let mutants in. No printing here; the
+//! results render themselves as text (`Display`) or JSON (`to_json`).
+
+use crate::outcome::Outcome;
+use crate::run::{MutantResult, Plan, Summary, kill, run_seeds};
+use crate::{one, quorum, storage_world};
+use std::str::FromStr;
+
+/// A kind of world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum World {
+    /// One node with clients, whole.
+    One,
+    /// Storage alone.
+    Storage,
+    /// Three nodes of consensus over storage.
+    Quorum,
+}
+
+/// A known-bad variant of one room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Of broker or group coordinator (or storage) in the one-node world.
+    One(one::Mutant),
+    /// Of storage in its own world.
+    Storage(storage::Mutant),
+    /// Of consensus.
+    Quorum(consensus::Mutant),
+}
+
+impl World {
+    /// Every kind.
+    pub const ALL: [World; 3] = [World::One, World::Storage, World::Quorum];
+
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            World::One => "one",
+            World::Storage => "storage",
+            World::Quorum => "quorum",
+        }
+    }
+
+    /// Counters that a run over many seeds must have seen.
+    pub fn demanded(self) -> &'static [&'static str] {
+        match self {
+            World::One => one::DEMANDED,
+            World::Storage => storage_world::DEMANDED,
+            World::Quorum => &quorum::DEMANDED,
+        }
+    }
+
+    /// The mutants that this world must kill. Each room's are let into one world only: storage's into its own.
+    pub fn mutants(self) -> Vec<Mutant> {
+        match self {
+            World::One => one::Mutant::all()
+                .into_iter()
+                .filter(|mutant| !matches!(mutant, one::Mutant::Storage(_)))
+                .map(Mutant::One)
+                .collect(),
+            World::Storage => storage::Mutant::ALL.iter().map(|mutant| Mutant::Storage(*mutant)).collect(),
+            World::Quorum => consensus::Mutant::ALL.iter().map(|mutant| Mutant::Quorum(*mutant)).collect(),
+        }
+    }
+
+    /// Runs one seed: the same seed gives the same outcome, byte for byte.
+    pub fn run(self, seed: u64) -> Outcome {
+        match self {
+            World::One => one::run(seed, None),
+            World::Storage => storage_world::run(seed, None),
+            World::Quorum => quorum::run(seed, &quorum::Options::default()),
+        }
+    }
+
+    /// Runs many seeds. With fewer than `seeds_to_demand` seeds nothing is demanded of the counters.
+    pub fn run_seeds(
+        self,
+        plan: Plan,
+        seeds_to_demand: u64,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Summary {
+        let demanded = if plan.seeds >= seeds_to_demand { self.demanded() } else { &[] };
+        run_seeds(self.name(), demanded, plan, &|seed| self.run(seed), progress)
+    }
+}
+
+impl FromStr for World {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<World, String> {
+        World::ALL
+            .into_iter()
+            .find(|world| world.name() == name)
+            .ok_or_else(|| format!("there is no world '{name}'; the worlds are one, storage and quorum"))
+    }
+}
+
+impl Mutant {
+    /// Room and name, as `storage::AckBeforeFsync`.
+    pub fn name(self) -> String {
+        match self {
+            Mutant::One(mutant) => mutant.name(),
+            Mutant::Storage(mutant) => format!("storage::{mutant:?}"),
+            Mutant::Quorum(mutant) => format!("consensus::{mutant:?}"),
+        }
+    }
+
+    /// The world that it is let into.
+    pub fn world(self) -> World {
+        match self {
+            Mutant::One(_) => World::One,
+            Mutant::Storage(_) => World::Storage,
+            Mutant::Quorum(_) => World::Quorum,
+        }
+    }
+
+    /// Every mutant of every world.
+    pub fn all() -> Vec<Mutant> {
+        World::ALL.into_iter().flat_map(World::mutants).collect()
+    }
+
+    /// The mutants that a name means: one, with or without its room, or `all`.
+    ///
+    /// # Errors
+    /// One sentence when there is none of that name.
+    pub fn named(name: &str) -> Result<Vec<Mutant>, String> {
+        let meant: Vec<Mutant> = Mutant::all()
+            .into_iter()
+            .filter(|mutant| {
+                let own = mutant.name();
+                name == "all" || own == name || own.rsplit("::").next() == Some(name)
+            })
+            .collect();
+        if meant.is_empty() {
+            return Err(format!("there is no mutant '{name}'; `--mutant all` names them all"));
+        }
+        Ok(meant)
+    }
+
+    /// Runs one seed with this variant let in.
+    pub fn run(self, seed: u64) -> Outcome {
+        match self {
+            Mutant::One(mutant) => one::run(seed, Some(mutant)),
+            Mutant::Storage(mutant) => storage_world::run(seed, Some(mutant)),
+            Mutant::Quorum(mutant) => {
+                quorum::run(seed, &quorum::Options { mutant: Some(mutant), ..quorum::Options::default() })
+            }
+        }
+    }
+
+    /// Runs seeds until one fails.
+    pub fn kill(self, plan: Plan) -> MutantResult {
+        kill(self.world().name(), self.name(), plan, &|seed| self.run(seed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert_eq!("one".parse(), Ok(World::One));
+        assert!("two".parse::<World>().is_err());
+        assert_eq!(Mutant::named("AckBeforeFsync").map(|found| found.len()), Ok(1));
+        assert_eq!(Mutant::named("storage::AckBeforeFsync").map(|found| found.len()), Ok(1));
+        assert!(Mutant::named("all").is_ok_and(|all| all.len() >= 20));
+        assert!(Mutant::named("nobody").is_err());
+    }
+}
