@@ -178,7 +178,8 @@ impl Node {
 
     /// Proposes, applies and answers everything that can be. Call it after the last of a run of events.
     pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.frozen.is_none() {
+        // Behind a clean checkpoint nothing may follow in the log, whatever a timer wants to propose.
+        if self.frozen.is_none() && !self.checkpoint.is_closing() {
             loop {
                 self.run_changes(now, out);
                 self.propose(now);

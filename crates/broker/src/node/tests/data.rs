@@ -223,6 +223,19 @@ fn a_clean_stop_leaves_nothing_to_replay() {
 }
 
 #[test]
+fn nothing_follows_a_clean_checkpoint() {
+    let mut h = harness();
+    h.call(produce(None, 1));
+    h.checkpoint();
+    h.held = true;
+    h.event(Event::Shutdown);
+    h.pass(Duration::from_secs(8 * 24 * 60 * 60)); // retention wants to trim now
+    assert_eq!(h.jobs.len(), 1, "only the checkpoint: {:?}", h.jobs);
+    h.release();
+    assert_eq!(h.stopped, Some(None));
+}
+
+#[test]
 fn requests_wait_for_the_start() {
     let h = harness();
     let (config, disk) = (h.node.config.clone(), h.disk.clone());
