@@ -1,6 +1,7 @@
 //! How the words that talk to a cluster reach it, what they print, and how they say what went wrong: data on stdout, talk on
 //! stderr, one sentence with a hint for each error.
 
+use crate::output::Output;
 use client::{Address, Client, Config, Error};
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use kafka::wire::Str;
@@ -28,15 +29,6 @@ pub struct ClusterArgs {
     /// What is printed on stdout
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-}
-
-/// What is printed on stdout.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
 }
 
 impl ClusterArgs {
@@ -148,9 +140,7 @@ pub fn confirm(question: &str, sure: bool) -> Result<(), String> {
 /// When there is no name.
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_string(), value.to_string()))
-        }
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_string(), value.to_string())),
         _ => Err("name=value is wanted".to_string()),
     }
 }

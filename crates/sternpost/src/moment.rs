@@ -25,7 +25,8 @@ fn number(text: &str, digits: usize) -> Option<i64> {
 fn read_iso(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' ']).map_or((text, None), |(date, time)| (date, Some(time)));
     let mut parts = date.splitn(3, '-');
-    let (year, month, day) = (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let (year, month, day) =
+        (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
     if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
         return None;
     }
@@ -69,7 +70,8 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 
 fn days_from_1970(year: i64, month: i64, day: i64) -> i64 {
     // Leap days of all years before, counted from year 0.
-    let leaps = |year: i64| (year + 3).div_euclid(4) - (year + 99).div_euclid(100) + (year + 399).div_euclid(400);
+    let leaps =
+        |year: i64| (year + 3).div_euclid(4) - (year + 99).div_euclid(100) + (year + 399).div_euclid(400);
     let whole_years = (year - 1970) * 365 + leaps(year) - leaps(1970);
     whole_years + (1..month).map(|month| days_in_month(year, month)).sum::<i64>() + day - 1
 }
@@ -110,14 +112,17 @@ mod tests {
         ] {
             assert_eq!(timestamp(text), Ok(ms), "{text}");
         }
-        for wrong in ["", "now", "2013-13-01", "2013-02-29", "2013-01-01T25:00", "2013-1-1", "2013-01-01T05"] {
+        for wrong in ["", "now", "2013-13-01", "2013-02-29", "2013-01-01T25:00", "2013-1-1", "2013-01-01T05"]
+        {
             assert!(timestamp(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn durations_are_read() {
-        for (text, ms) in [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("0.5h", 1_800_000)] {
+        for (text, ms) in
+            [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("0.5h", 1_800_000)]
+        {
             assert_eq!(duration(text).map(|duration| duration.as_millis()), Ok(ms), "{text}");
         }
         for wrong in ["", "s", "10 s", "-1s", "1d"] {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const PREFIX: &str = "STERNPOST_";
 /// Names that begin so leave it out in the environment.
 const OWN: &str = "sternpost.";
+/// Variables of other words than `serve`: no settings.
+const OTHER_WORDS: &[&str] = &["STERNPOST_BOOTSTRAP_SERVER"];
 /// Variables that a Kubernetes service called "sternpost" puts into every container beside it: no settings.
 const KUBERNETES: &[&str] = &["STERNPOST_SERVICE_", "STERNPOST_PORT"];
 
@@ -94,7 +96,10 @@ fn scalar(value: &toml::Value) -> Option<String> {
 fn from_environment(environment: impl Iterator<Item = (String, String)>) -> Result<Vec<Given>, String> {
     let mut given = Vec::new();
     for (variable, value) in environment {
-        if !variable.starts_with(PREFIX) || KUBERNETES.iter().any(|start| variable.starts_with(start)) {
+        if !variable.starts_with(PREFIX)
+            || OTHER_WORDS.contains(&&*variable)
+            || KUBERNETES.iter().any(|start| variable.starts_with(start))
+        {
             continue;
         }
         let Some(name) = node_table().map(|setting| setting.name).find(|name| variable_of(name) == variable)
@@ -179,6 +184,7 @@ mod tests {
             ("STERNPOST_NUM_PARTITIONS", "3"),
             ("STERNPOST_LISTENERS", ":7001"),
             ("STERNPOST_PORT_9092_TCP", "x"),
+            ("STERNPOST_BOOTSTRAP_SERVER", "localhost:9092"),
             ("HOME", "/"),
         ]);
         let (settings, _) = settings(&args, variables).unwrap();

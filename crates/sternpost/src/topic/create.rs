@@ -45,9 +45,7 @@ pub async fn run(word: &Create) -> Result<(), String> {
         };
         let created = match client.create_topic(&topic, word.dry_run).await {
             Ok(created) => created,
-            Err(error)
-                if word.if_not_exists && error.code() == Some(ErrorCode::TopicAlreadyExists) =>
-            {
+            Err(error) if word.if_not_exists && error.code() == Some(ErrorCode::TopicAlreadyExists) => {
                 let value = json!({"topic": *name, "created": false});
                 word.cluster.show(&value, || format!("topic {name} exists already"));
                 continue;

@@ -31,10 +31,8 @@ pub async fn run(word: &Delete) -> Result<(), String> {
     for name in names(&word.names, &word.topic) {
         let topic = client.topic(&name, false).await.map_err(|error| sentence(&error))?;
         let (starts, ends) = ends(&client, &name, &topic).await.map_err(|error| sentence(&error))?;
-        let offsets: i64 = ends
-            .iter()
-            .map(|(at, end)| end.offset - starts.get(at).map_or(0, |start| start.offset))
-            .sum();
+        let offsets: i64 =
+            ends.iter().map(|(at, end)| end.offset - starts.get(at).map_or(0, |start| start.offset)).sum();
         eprintln!(
             "topic {name}: {}, about {}",
             counted(topic.partitions.len() as i64, "partition"),

@@ -1,0 +1,39 @@
+//! `group`: list, describe, delete consumer groups and set their offsets, on any Kafka cluster.
+
+mod delete;
+mod describe;
+mod list;
+mod reset;
+
+use crate::cluster::block_on;
+use clap::Subcommand;
+
+/// List, describe and delete consumer groups, and reset their offsets
+#[derive(clap::Args, Debug)]
+pub struct Group {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    List(list::List),
+    Describe(describe::Describe),
+    ResetOffsets(reset::ResetOffsets),
+    Delete(delete::Delete),
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// One clear sentence.
+pub fn run(word: &Group) -> Result<(), String> {
+    block_on(async {
+        match &word.verb {
+            Verb::List(verb) => list::run(verb).await,
+            Verb::Describe(verb) => describe::run(verb).await,
+            Verb::ResetOffsets(verb) => reset::run(verb).await,
+            Verb::Delete(verb) => delete::run(verb).await,
+        }
+    })
+}
