@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["model", "consensus", "broker", "kafka", "storage", "checker"]),
     ("console", &["model", "broker", "runtime"]),
     ("client", &["model", "kafka"]),
-    ("sternpost", &["model", "consensus", "broker", "kafka", "storage", "runtime", "console", "client", "sim", "checker"]),
+    ("sternpost", &["model", "broker", "kafka", "storage", "runtime", "console", "client", "sim", "checker"]),
 ];
 
 /// Rooms without I/O, clock, thread or ambient randomness, and what would break that.
