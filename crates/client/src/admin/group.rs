@@ -14,6 +14,7 @@ use kafka::message::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka::wire::Str;
+use model::ErrorCode;
 
 use super::words;
 use crate::{Client, Error, TopicPartition};
@@ -118,7 +119,12 @@ impl Client {
         let what = format!("describe group {group}");
         let answer = self
             .ask_coordinator(group, &what, &request, |answer| {
-                answer.groups.first().map_or(-1, |group| group.error_code)
+                // Later versions say so with an error too.
+                let unknown = ErrorCode::GroupIdNotFound as i16;
+                answer
+                    .groups
+                    .first()
+                    .map_or(-1, |group| if group.error_code == unknown { 0 } else { group.error_code })
             })
             .await?;
         let coordinator = self.coordinator(group).await?.to_string();
@@ -144,7 +150,11 @@ impl Client {
         });
         Ok(GroupDescription {
             group: group.to_string(),
-            state: described.group_state.to_string(),
+            state: if described.group_state.is_empty() {
+                "Dead".into()
+            } else {
+                described.group_state.to_string()
+            },
             protocol_type: described.protocol_type.to_string(),
             assignor: described.protocol_data.to_string(),
             members: members.collect(),

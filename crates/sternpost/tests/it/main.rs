@@ -4,4 +4,5 @@ mod http;
 mod limits;
 mod node;
 mod stop;
+mod words;
 mod wrong_use;
