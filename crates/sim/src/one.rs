@@ -3,6 +3,7 @@
 //! everything is healed, the clients finish, every partition is read to its end, and the checkers judge the history.
 
 mod client;
+mod epochs;
 mod live;
 mod net;
 mod queue;
@@ -24,6 +25,7 @@ use client::member::Member;
 use client::producer::Producer;
 use client::reader::Reader;
 use client::{Client, Context, Ids, Topic};
+use epochs::Epochs;
 use kafka::wire::Uuid;
 use live::{Lane, Live};
 use model::job::{Done, JobError, JobId};
@@ -142,6 +144,7 @@ struct World {
     next_token: u64,
     happenings: u64,
     wakes: Vec<Option<Mono>>,
+    epochs: Epochs,
 }
 
 /// Runs one seed.
@@ -199,6 +202,7 @@ impl World {
             next_token: 0,
             happenings: 0,
             wakes: Vec::new(),
+            epochs: Epochs::default(),
         }
     }
 
@@ -255,10 +259,11 @@ impl World {
         for verdict in &judgement.verdicts {
             self.counters.add(verdict.property.name(), verdict.premises);
         }
-        match judgement.broken().next() {
-            Some(verdict) => Err(Failure::new(verdict.property.name(), verdict.details.join("; "))),
-            None => Ok(()),
+        if let Some(verdict) = judgement.broken().next() {
+            return Err(Failure::new(verdict.property.name(), verdict.details.join("; ")));
         }
+        self.counters.add("leader-epoch-rises", self.epochs.judge()?);
+        Ok(())
     }
 
     /// Runs the world until a moment or until something is so; says whether it is.
@@ -408,6 +413,8 @@ impl World {
             topics: &mut self.topics,
             ids: &mut self.ids,
             wakes: &mut self.wakes,
+            life: self.life,
+            epochs: &mut self.epochs,
             value_bytes_max: self.swarm.value_bytes_max,
             draining: self.draining,
             failure: &mut self.failure,

@@ -9,6 +9,7 @@ pub mod member;
 pub mod producer;
 pub mod reader;
 
+use super::epochs::Epochs;
 use super::net::Net;
 use super::queue::Queue;
 use super::{ClientIndex, Happening};
@@ -57,6 +58,9 @@ pub struct Context<'a> {
     pub ids: &'a mut Ids,
     /// When each client is to be woken: one moment each, the earliest asked for.
     pub wakes: &'a mut Vec<Option<Mono>>,
+    /// Which life of the node this is.
+    pub life: u64,
+    pub epochs: &'a mut Epochs,
     /// Largest value of a record, bytes.
     pub value_bytes_max: u64,
     /// No new work: finish what is under way.

@@ -51,6 +51,7 @@ pub const DEMANDED: &[&str] = &[
     "group-offset-never-back",
     "high-watermark-never-back",
     "idempotence",
+    "leader-epoch-rises",
     "log-start-moves",
     "net: bytes cut in two",
     "net: connection reset",

@@ -8,6 +8,8 @@ use super::reader::{
 use super::{Client, Context, Place};
 use bytes::Bytes;
 use checker::{Event, SeenRecord};
+use kafka::records::Batches;
+use kafka::wire::Records;
 use model::ErrorCode;
 use std::time::Duration;
 
@@ -78,6 +80,7 @@ impl FinalReader {
             Stage::Records { log_start, high_watermark, mut records } => {
                 let position = records.last().map_or(log_start, |record| record.offset + 1);
                 let mut answer = fetched_partition(frame, FETCH_VERSION)?.map_err(refused)?;
+                self.note_epochs(answer.records.clone(), context);
                 let more = seen_records(&mut answer, position);
                 let empty = more.is_empty();
                 records.extend(more);
@@ -89,6 +92,14 @@ impl FinalReader {
         }
         self.close_partition(context);
         Ok(())
+    }
+
+    fn note_epochs(&self, records: Option<Records>, context: &mut Context<'_>) {
+        let Some(place) = self.places.last() else { return };
+        let bytes = records.map(Records::into_contiguous).unwrap_or_default();
+        for (header, _) in Batches::new(bytes).flatten() {
+            context.epochs.found(place.partition.0, header.base_offset, header.partition_leader_epoch);
+        }
     }
 
     /// The partition is read when the records reach the high watermark.

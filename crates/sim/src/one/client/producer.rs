@@ -23,6 +23,8 @@ struct Batch {
     place: Place,
     bytes: Bytes,
     sends: u32,
+    /// Life of the node in which it was sent last.
+    life: u64,
     in_flight: bool,
     corrupt: bool,
 }
@@ -102,13 +104,14 @@ impl Producer {
             partition: place.partition,
             records,
         });
-        self.batches.push_back(Batch { op, place, bytes, sends: 0, in_flight: false, corrupt });
+        self.batches.push_back(Batch { op, place, bytes, sends: 0, life: 0, in_flight: false, corrupt });
     }
 
     fn send_waiting(&mut self, context: &mut Context<'_>) {
         for batch in self.batches.iter_mut().filter(|batch| !batch.in_flight) {
             batch.in_flight = true;
             batch.sends += 1;
+            batch.life = context.life;
             if batch.sends > 1 {
                 context.counters.count("client: produce sent again");
                 context.record(Event::ProduceRetried { op: batch.op });
@@ -189,6 +192,8 @@ impl Producer {
         };
         let batch = self.batches.front().expect("an answer belongs to the oldest batch");
         let (op, corrupt) = (batch.op, batch.corrupt);
+        let place = (batch.place.partition.0, batch.life);
+        let in_one_life = batch.sends == 1 && batch.life == context.life;
         if answer.index != batch.place.index {
             return context
                 .fail("answers in order", format!("asked {}, told {}", batch.place.index, answer.index));
@@ -196,6 +201,9 @@ impl Producer {
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None => {
                 let base_offset = (answer.base_offset >= 0).then_some(answer.base_offset);
+                if let Some(base) = base_offset.filter(|_| in_one_life) {
+                    context.epochs.placed(place.0, base, place.1);
+                }
                 self.finish(Event::ProduceAcked { op, base_offset }, context);
             }
             ErrorCode::DuplicateSequenceNumber => {
