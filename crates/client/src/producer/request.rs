@@ -23,7 +23,7 @@ struct Sealed {
     since: Instant,
     charged: usize,
     records: Bytes,
-    /// Whether a try has ended without the broker's word.
+    /// Whether some try may have been written.
     in_doubt: bool,
 }
 
@@ -90,15 +90,7 @@ async fn send(shared: &Arc<Shared>, leader: &Address, batches: Vec<Sealed>) -> V
     let answer = match shared.client.ask_within(leader, &request, patience).await {
         Ok(answer) => answer,
         Err(error) => {
-            // Not connected at all: the broker has seen nothing.
-            let in_doubt = !matches!(error, Error::Connect { .. });
-            return batches
-                .into_iter()
-                .filter_map(|mut batch| {
-                    batch.in_doubt |= in_doubt;
-                    judge(shared, batch, error.clone())
-                })
-                .collect();
+            return batches.into_iter().filter_map(|batch| judge(shared, batch, error.clone())).collect();
         }
     };
     let mut answers: BTreeMap<i32, _> = answer
@@ -113,7 +105,7 @@ async fn send(shared: &Arc<Shared>, leader: &Address, batches: Vec<Sealed>) -> V
         let Some(answer) = answers.remove(&batch.partition) else {
             let broker = leader.to_string();
             let why = format!("no word about partition {}", batch.partition);
-            refuse(shared, batch, Error::Garbled { broker, api: "Produce", why });
+            again.extend(judge(shared, batch, Error::Garbled { broker, api: "Produce", why }));
             continue;
         };
         match ErrorCode::from_code(answer.error_code) {
@@ -129,8 +121,36 @@ async fn send(shared: &Arc<Shared>, leader: &Address, batches: Vec<Sealed>) -> V
     again
 }
 
+/// Whether the broker may have written the batch all the same. Only of what it refuses before it writes the sequences may be
+/// used again: a record under a sequence that is taken would be thrown away as a duplicate.
+fn may_be_written(error: &Error) -> bool {
+    match error {
+        Error::Connect { .. } | Error::NoBroker { .. } | Error::NoLeader { .. } | Error::Invalid(_) => false,
+        _ => !matches!(
+            error.code(),
+            Some(
+                ErrorCode::UnknownTopicOrPartition
+                    | ErrorCode::NotLeaderOrFollower
+                    | ErrorCode::LeaderNotAvailable
+                    | ErrorCode::NotEnoughReplicas
+                    | ErrorCode::ThrottlingQuotaExceeded
+                    | ErrorCode::CorruptMessage
+                    | ErrorCode::MessageTooLarge
+                    | ErrorCode::RecordListTooLarge
+                    | ErrorCode::InvalidRecord
+                    | ErrorCode::InvalidTimestamp
+                    | ErrorCode::InvalidTopicException
+                    | ErrorCode::UnsupportedCompressionType
+                    | ErrorCode::TopicAuthorizationFailed
+                    | ErrorCode::PolicyViolation
+            )
+        ),
+    }
+}
+
 /// Whether a batch is tried again: as long as the error may pass and its time is not over.
-fn judge(shared: &Shared, batch: Sealed, error: Error) -> Option<Sealed> {
+fn judge(shared: &Shared, mut batch: Sealed, error: Error) -> Option<Sealed> {
+    batch.in_doubt |= may_be_written(&error);
     let may_pass = error.is_retriable() || error.code() == Some(ErrorCode::UnknownTopicOrPartition);
     if may_pass && batch.since.elapsed() < shared.config.delivery_timeout {
         return Some(batch);
@@ -150,16 +170,7 @@ fn deliver(shared: &Shared, batch: Sealed, base_offset: Option<i64>) {
 }
 
 fn refuse(shared: &Shared, batch: Sealed, error: Error) {
-    let forgotten = matches!(
-        error.code(),
-        Some(
-            ErrorCode::OutOfOrderSequenceNumber
-                | ErrorCode::UnknownProducerId
-                | ErrorCode::InvalidProducerEpoch
-                | ErrorCode::InvalidProducerIdMapping
-        )
-    );
-    if batch.in_doubt || forgotten {
+    if batch.in_doubt {
         shared.state().lose_identity();
     } else {
         shared.state().give_back(batch.partition, batch.tags.len());
@@ -182,4 +193,30 @@ pub(super) fn fail_waiting(shared: &Shared, error: &Error) {
         (shared.on_delivery)(Delivery { partition, tags, outcome: Err(error.clone()) });
     }
     shared.room.notify_waiters();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_are_used_again_only_when_nothing_can_have_been_written() {
+        let refused = |code: ErrorCode| Error::refused("write", &"b:1", code as i16, None);
+        for code in [ErrorCode::MessageTooLarge, ErrorCode::NotLeaderOrFollower, ErrorCode::NotEnoughReplicas]
+        {
+            assert!(!may_be_written(&refused(code)), "{code:?}");
+        }
+        for code in [
+            ErrorCode::NotEnoughReplicasAfterAppend,
+            ErrorCode::RequestTimedOut,
+            ErrorCode::OutOfOrderSequenceNumber,
+            ErrorCode::UnknownProducerId,
+            ErrorCode::InvalidProducerEpoch,
+            ErrorCode::UnknownServerError,
+        ] {
+            assert!(may_be_written(&refused(code)), "{code:?}");
+        }
+        assert!(may_be_written(&Error::Disconnected { broker: "b:1".into(), why: "gone".into() }));
+        assert!(!may_be_written(&Error::Connect { broker: "b:1".into(), why: "refused".into() }));
+    }
 }
