@@ -134,6 +134,12 @@ pub fn confirm(question: &str, sure: bool) -> Result<(), String> {
     }
 }
 
+/// What is said when records could not be written.
+pub fn not_written(count: u64, why: &str) -> String {
+    let (s, were) = if count == 1 { ("", "was") } else { ("s", "were") };
+    format!("{count} record{s} {were} not written: {why}")
+}
+
 /// Reads `name=value`.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use super::payload::{VALUE_BYTES_MIN, stamped};
 use super::produce::rate;
 use super::report::{Progress, latency, text};
 use super::tally::Tally;
-use crate::cluster::{block_on, sentence};
+use crate::cluster::{block_on, not_written, sentence};
 use client::admin::OffsetAt;
 use client::{Assigned, FetchConfig, TopicPartition};
 use kafka::wire::Str;
@@ -91,7 +91,7 @@ pub fn run(word: &E2e) -> Result<(), String> {
         word.topic.cluster.show(&value, || text(&value));
         let lost = tally.acked.load(Relaxed).saturating_sub(tally.received.load(Relaxed));
         match run.failure() {
-            Some(why) => Err(format!("{} records were not written: {why}", tally.failed.load(Relaxed))),
+            Some(why) => Err(not_written(run.tally.failed.load(Relaxed), &why)),
             None if lost > 0 => Err(format!("{lost} acknowledged records did not come back")),
             None => Ok(()),
         }

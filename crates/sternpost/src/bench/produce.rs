@@ -2,7 +2,7 @@
 
 use super::load::{Limits, Run, TopicArgs, WriteArgs};
 use super::report::{Progress, latency, rounded, text};
-use crate::cluster::block_on;
+use crate::cluster::{block_on, not_written};
 use serde_json::json;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -83,7 +83,7 @@ pub fn run(word: &Produce) -> Result<(), String> {
         };
         show(word, &run, partitions, seconds);
         match run.failure() {
-            Some(why) => Err(format!("{} records were not written: {why}", run.tally.failed.load(Relaxed))),
+            Some(why) => Err(not_written(run.tally.failed.load(Relaxed), &why)),
             None => Ok(()),
         }
     })

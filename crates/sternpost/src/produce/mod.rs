@@ -3,7 +3,7 @@
 
 mod line;
 
-use crate::cluster::{ClusterArgs, block_on, pair, sentence, table};
+use crate::cluster::{ClusterArgs, block_on, not_written, pair, sentence, table};
 use crate::moment;
 use client::{Delivery, Error, Producer, ProducerConfig};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -156,7 +156,7 @@ pub fn run(word: &Produce) -> Result<(), String> {
         report(word, &written);
         read?;
         match written.first_failure {
-            Some(error) => Err(format!("{} records were not written: {}", written.failed, sentence(&error))),
+            Some(error) => Err(not_written(written.failed, &sentence(&error))),
             None => Ok(()),
         }
     })

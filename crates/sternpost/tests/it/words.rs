@@ -179,6 +179,21 @@ fn records_there_and_back() {
 }
 
 #[test]
+fn a_record_that_is_refused_stops_no_other() {
+    let cluster = Cluster::start();
+    cluster.stdout(&["topic", "create", "small", "-p", "1", "-c", "max.message.bytes=1000"]);
+    let input = format!("before\n{}\nbehind\n", "x".repeat(5000));
+    let said = cluster.fed(&["produce", "-t", "small", "--batch-size", "1", "-o", "json"], &input);
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert!(said.stderr.contains("1 record was not written"), "{}", said.stderr);
+    assert!(said.stderr.contains("MESSAGE_TOO_LARGE"), "{}", said.stderr);
+    assert!(said.stderr.contains("max.message.bytes is the limit"), "{}", said.stderr);
+    let told: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((told["records"].as_u64(), told["failed"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(cluster.stdout(&["consume", "-t", "small", "--from-beginning", "--exit"]), "before\nbehind\n");
+}
+
+#[test]
 fn a_group_shares_a_topic() {
     let cluster = Cluster::start();
     cluster.stdout(&["topic", "create", "flights", "-p", "2"]);
