@@ -26,8 +26,6 @@ pub enum Mutant {
     LogStartForgotten,
     /// The WAL is recycled when a checkpoint starts instead of when it is durable.
     RecycleEarly,
-    /// Committed offsets are answered before they are durable.
-    CommitAckedEarly,
 }
 
 impl Mutant {
@@ -43,6 +41,5 @@ impl Mutant {
         Mutant::EpochNotBumped,
         Mutant::LogStartForgotten,
         Mutant::RecycleEarly,
-        Mutant::CommitAckedEarly,
     ];
 }

@@ -65,6 +65,8 @@ pub struct Context<'a> {
     pub value_bytes_max: u64,
     /// No new work: finish what is under way.
     pub draining: bool,
+    /// Members of groups finish too.
+    pub groups_settled: bool,
     /// Set by a client that saw what no client may see.
     pub failure: &'a mut Option<Failure>,
 }
@@ -152,6 +154,10 @@ pub trait Client {
     fn link(&mut self) -> &mut link::Link;
     /// Nothing is under way.
     fn is_idle(&self) -> bool;
+    /// A member of a group has its share.
+    fn is_settled(&self) -> bool {
+        true
+    }
     /// What is under way, for the report when it never ends.
     fn describe(&self) -> String;
 }

@@ -147,8 +147,10 @@ impl World {
             value: value.to_owned(),
             origin: "the simulated world".to_owned(),
         };
-        let (settings, _) =
-            broker::config::parse_node(&[vec![given("group.initial.rebalance.delay.ms", "20")]])?;
+        let (settings, _) = broker::config::parse_node(&[vec![
+            given("group.initial.rebalance.delay.ms", "20"),
+            given("group.min.session.timeout.ms", "100"),
+        ]])?;
         let config = NodeConfig {
             node: NODE,
             cluster_id: cluster_id.clone(),

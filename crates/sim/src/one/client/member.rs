@@ -31,7 +31,7 @@ enum Asked {
     Join,
     Sync,
     Heartbeat,
-    Commit { op: Op },
+    Commit { op: Op, is_stale: bool },
     Offset { op: Op, place: Place },
 }
 
@@ -97,8 +97,8 @@ impl Member {
             JoinGroupRequestProtocol { name: Str::from_static("sim"), metadata: Bytes::from_static(b"m") };
         let request = JoinGroupRequest {
             group_id: self.group_id.clone(),
-            session_timeout_ms: 6_000,
-            rebalance_timeout_ms: 3_000,
+            session_timeout_ms: 800,
+            rebalance_timeout_ms: 300,
             member_id: self.member_id.clone(),
             group_instance_id: None,
             protocol_type: Str::from_static("consumer"),
@@ -160,15 +160,17 @@ impl Member {
             topic_id: context.topics[place.topic].id,
             partitions: vec![partition],
         };
+        // Now and then what a member would send that slept through a rebalance: the generation before.
+        let is_stale = self.joins && self.generation > 1 && context.dice.below(12) == 0;
         let request = OffsetCommitRequest {
             group_id: self.group_id.clone(),
-            generation_id_or_member_epoch: self.generation,
+            generation_id_or_member_epoch: self.generation - i32::from(is_stale),
             member_id: self.member_id.clone(),
             group_instance_id: None,
             retention_time_ms: -1,
             topics: vec![topic],
         };
-        self.asked = Some(Asked::Commit { op });
+        self.asked = Some(Asked::Commit { op, is_stale });
         self.link.send(&request, COMMIT_VERSION, context);
     }
 
@@ -246,13 +248,24 @@ impl Member {
         Ok(())
     }
 
-    fn on_committed(&mut self, frame: Bytes, op: Op, context: &mut Context<'_>) -> Result<(), String> {
+    fn on_committed(
+        &mut self,
+        frame: Bytes,
+        op: Op,
+        is_stale: bool,
+        context: &mut Context<'_>,
+    ) -> Result<(), String> {
         let (_, response) = decode_response::<OffsetCommitRequest>(frame, COMMIT_VERSION)
             .map_err(|error| format!("OffsetCommit: {error}"))?;
         let answer = response.topics.first().and_then(|topic| topic.partitions.first());
         let answer = answer.ok_or("OffsetCommit: no partition in the answer")?;
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None => {
+                if is_stale {
+                    let detail =
+                        format!("generation {} of {} is older", self.generation - 1, self.generation);
+                    context.fail("an old generation is fenced", detail);
+                }
                 context.counters.count("client: offset committed");
                 context.ids.done += 1;
                 context.record(Event::CommitAcked { op });
@@ -267,7 +280,9 @@ impl Member {
                     context.counters.count("client: commit of an old generation refused");
                     context.record(Event::CommitFailed { op });
                 }
-                self.on_error(code, context);
+                if !is_stale || code != ErrorCode::IllegalGeneration {
+                    self.on_error(code, context);
+                }
             }
         }
         Ok(())
@@ -334,10 +349,15 @@ impl Client for Member {
             self.link.close(context);
             self.asked = None;
         }
-        if context.draining && self.asked.is_none() {
+        if context.groups_settled && self.asked.is_none() {
             return;
         }
-        if self.joins && self.asked.is_none() && context.dice.below(40) == 0 {
+        if self.joins
+            && self.is_stable
+            && self.asked.is_none()
+            && !context.draining
+            && context.dice.below(40) == 0
+        {
             // The client's process ends without a word; another one comes.
             context.counters.count("client: member started over");
             self.link.close(context);
@@ -359,7 +379,7 @@ impl Client for Member {
             Some(Asked::Join) => self.on_joined(frame, context),
             Some(Asked::Sync) => self.on_synced(frame, context),
             Some(Asked::Heartbeat) => self.on_heartbeat(frame, context),
-            Some(Asked::Commit { op }) => self.on_committed(frame, op, context),
+            Some(Asked::Commit { op, is_stale }) => self.on_committed(frame, op, is_stale, context),
             Some(Asked::Offset { op, place }) => self.on_offset(frame, op, place, context),
             None => Err("an answer without a question".into()),
         };
@@ -381,6 +401,10 @@ impl Client for Member {
 
     fn is_idle(&self) -> bool {
         self.asked.is_none()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.is_stable
     }
 
     fn describe(&self) -> String {
