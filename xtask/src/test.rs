@@ -42,7 +42,11 @@ const STEPS: &[Step] = &[
         shows: "stock clients against the real server, killed while they write",
         commands: &["bash tests/clients/install.sh", "bash tests/clients/ci.sh"],
     },
-    Step { name: "docs", shows: "every example in README and docs runs", commands: &["python3 tests/docs.py"] },
+    Step {
+        name: "docs",
+        shows: "every example in README and docs runs",
+        commands: &["python3 tests/docs.py"],
+    },
 ];
 
 /// Runs the named steps, or all of them; stops at the first that fails.

@@ -1,3 +1,5 @@
+//! Metrics and health as a scraper and an orchestrator ask for them.
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

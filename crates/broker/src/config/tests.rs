@@ -1,3 +1,5 @@
+//! The registry as a whole: the tables hold together, values parse, pages are current.
+
 use super::*;
 use crate::request::ConfigSource;
 use std::collections::{BTreeMap, BTreeSet};
