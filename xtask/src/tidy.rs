@@ -165,7 +165,7 @@ fn functions<'a>(lines: &[&'a str]) -> Vec<(&'a str, usize)> {
         if code.ends_with('}') || code.ends_with(';') {
             continue;
         }
-        if let Some(length) = lines[at..].iter().position(|line| is_end(line)) {
+        if let Some(length) = lines[at..].iter().position(is_end) {
             found.push((name, length + 1));
         }
     }
