@@ -1,10 +1,10 @@
 //! Batches of the Java client, batches of our own, and batches that lie.
 
-
 use bytes::Bytes;
 use model::BatchHeader;
 use model::ErrorCode;
 use model::batch::{HEADER_BYTES, LENGTH_END, crc_of};
+use std::io::Read;
 
 use super::validate::write_header;
 use super::*;
