@@ -102,7 +102,8 @@ impl FinalReader {
         }
     }
 
-    /// The partition is read when the records reach the high watermark.
+    /// The partition is read when the records reach the high watermark. What lies behind came later: an abandoned copy of
+    /// a plain producer's request may still be on its way when everybody has their answers.
     fn close_partition(&mut self, context: &mut Context<'_>) {
         let Stage::Records { log_start, high_watermark, records } = &self.stage else { return };
         if records.last().map_or(*log_start, |record| record.offset + 1) < *high_watermark {
@@ -113,7 +114,7 @@ impl FinalReader {
             partition: place.partition,
             log_start: *log_start,
             high_watermark: *high_watermark,
-            records: records.clone(),
+            records: records.iter().filter(|record| record.offset < *high_watermark).cloned().collect(),
         });
         self.stage = Stage::Start;
     }
