@@ -281,6 +281,8 @@ impl<D: Disk> Wal<D> {
         let mut current = self.current.take().expect("room was made");
         let commit = self.encode(append, current.span.epoch, self.sequence);
         let end = current.at + size;
+        // Space never runs out inside a file (rule 13): what is written was allocated before.
+        assert!(end <= current.span.size, "a commit stays within its preallocated file");
         let fail = |error| self.known.fail("append to the WAL", &error);
         current.file.write_at(current.at, &commit.slices()).map_err(fail)?;
         if end > current.zeroed && size <= ZERO_AHEAD_COMMIT_BYTES_MAX {

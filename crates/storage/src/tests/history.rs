@@ -450,8 +450,7 @@ fn nothing_durable_is_lost_and_nothing_appears() {
 /// Mutants that need bytes to rot (`damage.rs` shows those), or more histories than a short run has.
 const NOT_HERE: [Mutant; 3] =
     [Mutant::DamageTakenForTornTail, Mutant::BlockChecksumIgnored, Mutant::CheckpointChecksumIgnored];
-const RARE: [Mutant; 3] =
-    [Mutant::CheckpointCacheTrusted, Mutant::HardStateNotCarried, Mutant::WritesBehindPreallocation];
+const RARE: [Mutant; 2] = [Mutant::CheckpointCacheTrusted, Mutant::HardStateNotCarried];
 
 #[test]
 fn mutants_are_noticed() {
