@@ -1,7 +1,8 @@
 //! Records in and out, over restarts, checkpoints, a full disk and a failed one.
 
 use super::topics::{create, new_topic};
-use super::{Harness, bases};
+use super::{Harness, bases, config};
+use crate::NodeConfig;
 use crate::event::Event;
 use crate::request::*;
 use crate::sample::batch;
@@ -233,6 +234,17 @@ fn nothing_follows_a_clean_checkpoint() {
     assert_eq!(h.jobs.len(), 1, "only the checkpoint: {:?}", h.jobs);
     h.release();
     assert_eq!(h.stopped, Some(None));
+}
+
+#[test]
+fn a_full_memory_tail_does_not_wait_for_the_checkpoint_timer() {
+    let config = NodeConfig { tail_bytes_max: 10_000, checkpoint_bytes: 1 << 30, ..config() };
+    let mut h = Harness::with(config);
+    create(&mut h, vec![new_topic("a", 1)]);
+    for at in 0..50 {
+        assert_eq!(produced(h.call(produce(None, 1))), (ErrorCode::None, at));
+    }
+    assert!(h.status().checkpoints_total > 0);
 }
 
 #[test]
