@@ -79,7 +79,7 @@ impl Node {
     }
 
     /// Looks again at the waiting fetches whose partitions changed.
-    pub(super) fn wake_fetches(&mut self, _now: Now, out: &mut Vec<Effect>) {
+    pub(super) fn wake_fetches(&mut self, out: &mut Vec<Effect>) {
         for token in std::mem::take(&mut self.woken) {
             let Some(waiting) = self.fetches.get(&token) else { continue };
             let plan = self.plan_fetch(&waiting.request);
@@ -90,7 +90,7 @@ impl Node {
         }
     }
 
-    pub(super) fn fetch_is_due(&mut self, _now: Now, token: Token, out: &mut Vec<Effect>) {
+    pub(super) fn fetch_is_due(&mut self, token: Token, out: &mut Vec<Effect>) {
         let Some(waiting) = self.fetches.get(&token) else { return };
         let plan = self.plan_fetch(&waiting.request);
         self.forget_fetch(token);

@@ -190,7 +190,7 @@ impl Node {
             self.start_append(out);
             self.consider_room(now);
         }
-        self.wake_fetches(now, out);
+        self.wake_fetches(out);
         self.evict();
         self.consider_checkpoint(now, out);
         self.consider_stop(now, out);
@@ -500,7 +500,7 @@ impl Node {
             && entry.key().0 <= now.mono
         {
             match entry.remove() {
-                Timer::Fetch(token) => self.fetch_is_due(now, token, out),
+                Timer::Fetch(token) => self.fetch_is_due(token, out),
                 Timer::Gather(token) => self.abandon(token, model::ErrorCode::RequestTimedOut, out),
                 Timer::Append => self.retry_append(out),
                 Timer::Checkpoint => self.checkpoint.is_due = true,

@@ -179,12 +179,11 @@ impl Node {
         self.consider_started(now, out);
     }
 
-    /// One of the start's own proposals is applied. Returns whether the token was the start's.
-    pub(super) fn start_gathered(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) -> bool {
-        let Some(start) = self.start.as_mut().filter(|start| start.token == token) else { return false };
+    /// One of the start's own proposals is applied, if the token is the start's.
+    pub(super) fn start_gathered(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) {
+        let Some(start) = self.start.as_mut().filter(|start| start.token == token) else { return };
         start.remaining -= 1;
         self.consider_started(now, out);
-        true
     }
 
     pub(super) fn consider_started(&mut self, now: Now, out: &mut Vec<Effect>) {

@@ -2,7 +2,7 @@
 
 use super::{Endpoint, Refusal, TopicRef};
 use bytes::Bytes;
-use model::{BatchHeader, ErrorCode, NodeId, StoredBatch, TopicId};
+use model::{BatchHeader, ErrorCode, NodeId, StoredBatch};
 use std::time::Duration;
 
 /// Append at most one batch to each of several partitions (KIP-98: produce v3+ carries one batch a partition).
@@ -328,13 +328,4 @@ pub struct InitProducerIdResponse {
     pub producer_id: i64,
     /// Its epoch, -1 on error.
     pub producer_epoch: i16,
-}
-
-/// A topic that a request named and metadata knows: what translations need on the way back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResolvedTopic {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: TopicId,
 }
