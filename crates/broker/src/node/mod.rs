@@ -164,7 +164,7 @@ impl Node {
             }
             Event::ConnectionClosed(connection) => self.on_connection_closed(connection),
             Event::JobDone { id, result } => self.on_job_done(now, id, result, out),
-            Event::Timer => {}
+            Event::Timer => self.run_timers(now, out),
             Event::Observe(token) => out.push(Effect::Status(token, Box::new(self.status()))),
             Event::Shutdown => {
                 if self.stopping.is_none() {
@@ -173,7 +173,6 @@ impl Node {
                 }
             }
         }
-        self.run_timers(now, out);
     }
 
     /// Proposes, applies and answers everything that can be. Call it after the last of a run of events.
