@@ -20,14 +20,13 @@ use super::timer::{Alarm, Timers};
 use super::turn::{Desk, Turn};
 use crate::LogLevel;
 use crate::request::{
-    ClientInfo, ConnectionId, DeleteGroups, DeleteGroupsResponse, DescribeGroups, DescribeGroupsResponse,
-    HeartbeatResponse, LeaveGroupResponse, ListGroupsResponse, OffsetCommit, OffsetFetchResponse, Refusal,
-    Request, Response, Token,
+    Asker, ConnectionId, DeleteGroups, DeleteGroupsResponse, DescribeGroups, DescribeGroupsResponse,
+    HeartbeatResponse, LeaveGroupResponse, ListGroupsResponse, OffsetCommit, OffsetDeleteResponse,
+    OffsetFetchResponse, Refusal, Request, Response, Token,
 };
 use model::{ErrorCode, Mono, Now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
 
 /// One thing for the owner to do.
 #[derive(Clone, Debug)]
@@ -82,22 +81,16 @@ impl Coordinator {
     }
 
     /// A client asks. Panics for requests that are not about groups, and for `FindCoordinator`, which the node answers.
-    pub fn on_request(
-        &mut self,
-        now: Now,
-        token: Token,
-        connection: ConnectionId,
-        client: &Arc<ClientInfo>,
-        request: Request,
-        out: &mut Vec<GroupEffect>,
-    ) {
-        let waiter = Waiter { token, connection };
+    pub fn on_request(&mut self, now: Now, asker: Asker<'_>, request: Request, out: &mut Vec<GroupEffect>) {
+        let waiter = Waiter { token: asker.token, connection: asker.connection };
         self.desk.flights.begin(waiter);
         if let Some(code) = self.refusal_for(&request) {
             return self.finish(waiter, refuse(request, code), out);
         }
         match request {
-            Request::JoinGroup(request) => self.on_join(now, Joining { waiter, client, request }, out),
+            Request::JoinGroup(request) => {
+                self.on_join(now, Joining { waiter, client: asker.client, request }, out)
+            }
             Request::SyncGroup(request) => {
                 let name = request.group.clone();
                 let missing = Response::SyncGroup(sync::refusal(ErrorCode::UnknownMemberId));
@@ -125,6 +118,14 @@ impl Coordinator {
                 });
             }
             Request::OffsetCommit(request) => self.on_commit(now, waiter, request, out),
+            Request::OffsetDelete(request) => {
+                let name = request.group.clone();
+                let error = ErrorCode::GroupIdNotFound;
+                let missing = Response::OffsetDelete(OffsetDeleteResponse { error, topics: Vec::new() });
+                self.turn_or(now, &name, waiter, missing, out, |group, turn| {
+                    group.on_delete_offsets(turn, waiter, request);
+                });
+            }
             Request::OffsetFetch(request) => {
                 let groups =
                     request.groups.into_iter().map(|asked| offset::fetch(&self.table, asked)).collect();
@@ -154,6 +155,7 @@ impl Coordinator {
             Request::SyncGroup(request) => (&request.group, true),
             Request::Heartbeat(request) => (&request.group, true),
             Request::LeaveGroup(request) => (&request.group, true),
+            Request::OffsetDelete(request) => (&request.group, true),
             Request::OffsetCommit(request) => (&request.group, false),
             _ => return None,
         };
@@ -244,7 +246,7 @@ impl Coordinator {
         let refuse_commit = |code| refuse(Request::OffsetCommit(request.clone()), code);
         if !self.groups.contains_key(&name) {
             if request.generation >= 0 {
-                let response = refuse_commit(ErrorCode::IllegalGeneration);
+                let response = refuse_commit(ErrorCode::GroupIdNotFound);
                 return self.finish(waiter, response, out);
             }
             if !self.has_room(out) {

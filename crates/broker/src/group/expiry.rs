@@ -1,6 +1,7 @@
 //! Which positions of a group are too old (KIP-211). Decided here by the leader, carried out by `apply`.
 
 use super::classic::{Group, Phase};
+use super::subscription;
 use super::table::StoredGroup;
 use model::WallMs;
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ pub(super) fn judge(group: &Group, stored: &StoredGroup, now: WallMs, retention:
     let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let subscribed = match group.phase {
         Phase::Empty => BTreeSet::new(),
-        Phase::Stable => match subscribed_topics(group) {
+        Phase::Stable => match subscription::topics(group) {
             Some(topics) => topics,
             None => return Verdict::Keep,
         },
@@ -53,49 +54,5 @@ pub(super) fn judge(group: &Group, stored: &StoredGroup, now: WallMs, retention:
         Verdict::Keep
     } else {
         Verdict::Forget(expired)
-    }
-}
-
-/// Topics that members of a consumer group named in their metadata; `None` when it is another kind of group or the
-/// metadata cannot be read.
-fn subscribed_topics(group: &Group) -> Option<BTreeSet<String>> {
-    if group.protocol_type.as_deref() != Some("consumer") {
-        return None;
-    }
-    let mut topics = BTreeSet::new();
-    for member in group.members.values() {
-        read_topics(&member.metadata(group.protocol.as_deref()), &mut topics)?;
-    }
-    Some(topics)
-}
-
-/// Reads the head of a `ConsumerProtocolSubscription`, the same in all its versions: version, then topic names.
-fn read_topics(metadata: &[u8], topics: &mut BTreeSet<String>) -> Option<()> {
-    let (_version, rest) = metadata.split_first_chunk::<2>()?;
-    let (count, mut rest) = rest.split_first_chunk::<4>()?;
-    for _ in 0..i32::from_be_bytes(*count) {
-        let (size, tail) = rest.split_first_chunk::<2>()?;
-        let size = usize::try_from(i16::from_be_bytes(*size)).ok()?;
-        let (name, tail) = tail.split_at_checked(size)?;
-        topics.insert(std::str::from_utf8(name).ok()?.to_owned());
-        rest = tail;
-    }
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_of_a_subscription() {
-        let mut topics = BTreeSet::new();
-        let bytes = b"\x00\x03\x00\x00\x00\x02\x00\x01a\x00\x02bc rest";
-        assert_eq!(read_topics(bytes, &mut topics), Some(()));
-        assert_eq!(topics.into_iter().collect::<Vec<_>>(), ["a", "bc"]);
-        for cut in 0..11 {
-            assert_eq!(read_topics(&bytes[..cut], &mut BTreeSet::new()), None, "{cut}");
-        }
-        assert_eq!(read_topics(b"\x00\x00\x00\x00\x00\x01\xff\xff", &mut BTreeSet::new()), None);
     }
 }

@@ -22,6 +22,7 @@ mod offset;
 mod opaque;
 mod rebalance;
 mod refusal;
+mod subscription;
 mod sync;
 mod table;
 mod timer;

@@ -1,15 +1,16 @@
-//! OffsetCommit and OffsetFetch. A commit is judged by the group as it is now and takes its place in the log behind
+//! OffsetCommit, OffsetDelete and OffsetFetch. A commit is judged by the group as it is now and takes its place in the log behind
 //! everything proposed before; a fetch reads what is applied, so it sees every commit that was acknowledged.
 
 use super::classic::{Group, Phase};
 use super::command::{CommittedOffset, GroupCommand, split};
 use super::flight::Waiter;
 use super::refusal;
+use super::subscription;
 use super::table::{GroupTable, Offsets};
 use super::turn::Turn;
 use crate::request::{
-    FetchedGroup, FetchedOffset, OffsetCommit, OffsetCommitResponse, OffsetFetchGroup, OffsetToCommit,
-    Response, TopicRef,
+    FetchedGroup, FetchedOffset, OffsetCommit, OffsetCommitResponse, OffsetDelete, OffsetDeleteResponse,
+    OffsetFetchGroup, OffsetToCommit, Response, TopicRef,
 };
 use model::ErrorCode;
 
@@ -72,6 +73,41 @@ impl Group {
             turn.propose(GroupCommand::OffsetsCommitted { group, at: turn.now.wall, offsets });
         }
         turn.answer(waiter, response);
+    }
+
+    /// Forgets positions. A group with members must be one of consumers, whose subscriptions can be looked at; when they
+    /// cannot be read, every topic may be in use.
+    pub(super) fn on_delete_offsets(&mut self, turn: &mut Turn<'_>, waiter: Waiter, request: OffsetDelete) {
+        let is_of_consumers = subscription::is_of_consumers(self);
+        if self.phase != Phase::Empty && !is_of_consumers {
+            let error = ErrorCode::NonEmptyGroup;
+            let response = OffsetDeleteResponse { error, topics: Vec::new() };
+            return turn.reply(waiter, Response::OffsetDelete(response));
+        }
+        let subscribed = subscription::topics(self);
+        let mut removed = Vec::new();
+        let mut answers = Vec::with_capacity(request.topics.len());
+        for (topic, partitions) in request.topics {
+            let code = match &topic {
+                TopicRef::Id(_) => ErrorCode::UnknownTopicId,
+                TopicRef::Name(name) => match &subscribed {
+                    Some(topics) if !topics.contains(name) => ErrorCode::None,
+                    None if !is_of_consumers => ErrorCode::None,
+                    _ => ErrorCode::GroupSubscribedToTopic,
+                },
+            };
+            answers.push((topic.clone(), partitions.iter().map(|index| (*index, code)).collect()));
+            if let TopicRef::Name(name) = topic
+                && code.is_none()
+            {
+                removed.push((name, partitions));
+            }
+        }
+        for partitions in split(removed, |_| 5) {
+            turn.propose(GroupCommand::OffsetsRemoved { group: turn.name.to_owned(), partitions });
+        }
+        let response = OffsetDeleteResponse { error: ErrorCode::None, topics: answers };
+        turn.answer(waiter, Response::OffsetDelete(response));
     }
 
     fn check_commit(&self, turn: &Turn<'_>, request: &OffsetCommit) -> Result<(), ErrorCode> {

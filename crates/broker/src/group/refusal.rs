@@ -5,7 +5,7 @@ use super::{join, sync};
 use crate::request::{
     DeleteGroupsResponse, DescribeGroupsResponse, DescribedGroup, FetchedGroup, GroupPhase,
     HeartbeatResponse, LeaveGroupResponse, ListGroupsResponse, OffsetCommit, OffsetCommitResponse,
-    OffsetFetchResponse, Refusal, Request, Response,
+    OffsetDeleteResponse, OffsetFetchResponse, Refusal, Request, Response,
 };
 use model::ErrorCode;
 
@@ -22,6 +22,9 @@ pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
                 *error = code;
             }
             Response::OffsetCommit(answer)
+        }
+        Response::OffsetDelete(_) => {
+            Response::OffsetDelete(OffsetDeleteResponse { error: code, topics: Vec::new() })
         }
         Response::DeleteGroups(mut answer) => {
             for (_, error) in &mut answer.groups {
@@ -43,6 +46,9 @@ pub(super) fn refuse(request: Request, code: ErrorCode) -> Response {
             Response::LeaveGroup(LeaveGroupResponse { error: code, members: Vec::new() })
         }
         Request::OffsetCommit(asked) => Response::OffsetCommit(commit(asked, code)),
+        Request::OffsetDelete(_) => {
+            Response::OffsetDelete(OffsetDeleteResponse { error: code, topics: Vec::new() })
+        }
         Request::OffsetFetch(asked) => {
             let refuse = |group| FetchedGroup { group, error: code, topics: Vec::new() };
             let groups = asked.groups.into_iter().map(|asked| refuse(asked.group)).collect();

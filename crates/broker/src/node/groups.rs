@@ -5,19 +5,18 @@ use super::Node;
 use crate::event::Effect;
 use crate::group::{Coordinator, GroupEffect};
 use crate::request::{
-    ClientInfo, ConnectionId, DeleteGroups, DeleteGroupsResponse, DescribeGroups, DescribeGroupsResponse,
-    FindCoordinator, FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse,
-    OffsetCommit, OffsetCommitResponse, OffsetFetch, OffsetFetchGroup, OffsetFetchResponse, Refusal, Request,
-    Response, SyncGroupResponse, Token, TopicRef,
+    Asker, DeleteGroups, DeleteGroupsResponse, DescribeGroups, DescribeGroupsResponse, FindCoordinator,
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, OffsetCommit,
+    OffsetCommitResponse, OffsetDelete, OffsetDeleteResponse, OffsetFetch, OffsetFetchGroup,
+    OffsetFetchResponse, Refusal, Request, Response, SyncGroupResponse, Token, TopicRef,
 };
 use model::{ErrorCode, Now};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The only kind of coordinator there is so far.
 const COORDINATOR_OF_GROUPS: i8 = 0;
 
-/// What a commit's answer looks like, with the codes of what never reached the coordinator.
+/// What the answer to a commit or a deletion of positions looks like, with the codes of what never reached the coordinator.
 #[derive(Debug)]
 pub(super) struct CommitAnswer {
     topics: Vec<(TopicRef, Option<String>, Vec<(i32, ErrorCode)>)>,
@@ -33,7 +32,9 @@ pub(super) struct Part {
 /// Answers of the parts, in order, as they come.
 #[derive(Debug)]
 pub(super) struct Join {
-    parts: Vec<Option<Response>>,
+    answers: Vec<Option<Response>>,
+    /// Names of the parts, in the same order.
+    tokens: Vec<Token>,
     by_id: bool,
 }
 
@@ -65,16 +66,18 @@ impl Node {
     pub(super) fn group_request(
         &mut self,
         now: Now,
-        token: Token,
-        connection: ConnectionId,
-        client: &Arc<ClientInfo>,
+        asker: Asker<'_>,
         request: Request,
         out: &mut Vec<Effect>,
     ) {
         match request {
             Request::OffsetCommit(request) => {
-                let request = self.name_topics(token, request);
-                self.ask(now, token, connection, client, Request::OffsetCommit(request), out);
+                let request = self.name_topics(asker.token, request);
+                self.ask(now, asker, Request::OffsetCommit(request), out);
+            }
+            Request::OffsetDelete(request) => {
+                let request = self.keep_known_topics(asker.token, request);
+                self.ask(now, asker, Request::OffsetDelete(request), out);
             }
             Request::OffsetFetch(request) => {
                 let by_id = request.topic_ids;
@@ -87,37 +90,28 @@ impl Node {
                 };
                 let parts = request.groups.into_iter().map(|group| part(self.name_fetched(group))).collect();
                 let empty = Response::OffsetFetch(OffsetFetchResponse { groups: Vec::new() });
-                self.ask_parts(now, token, connection, client, parts, empty, out);
+                self.ask_parts(now, asker, parts, empty, out);
             }
             Request::DescribeGroups(request) => {
                 let part = |group| Request::DescribeGroups(DescribeGroups { groups: vec![group] });
                 let parts = request.groups.into_iter().map(part).collect();
                 let empty = Response::DescribeGroups(DescribeGroupsResponse { groups: Vec::new() });
-                self.ask_parts(now, token, connection, client, parts, empty, out);
+                self.ask_parts(now, asker, parts, empty, out);
             }
             Request::DeleteGroups(request) => {
                 let part = |group| Request::DeleteGroups(DeleteGroups { groups: vec![group] });
                 let parts = request.groups.into_iter().map(part).collect();
                 let empty = Response::DeleteGroups(DeleteGroupsResponse { groups: Vec::new() });
-                self.ask_parts(now, token, connection, client, parts, empty, out);
+                self.ask_parts(now, asker, parts, empty, out);
             }
             Request::ListGroups(request) => {
-                let parts = (1..self.shards.len()).map(|_| None).collect(); // there is at least one data shard
-                self.joins.insert(token, Join { parts, by_id: false });
-                for at in 1..self.shards.len() {
-                    let part = self.part(token, at - 1);
-                    self.ask_shard(
-                        now,
-                        at,
-                        part,
-                        connection,
-                        client,
-                        Request::ListGroups(request.clone()),
-                        out,
-                    );
+                let count = self.shards.len() - 1; // there is at least one data shard
+                for (at, token) in (1..).zip(self.join(asker.token, count, false)) {
+                    let asker = Asker { token, ..asker };
+                    self.ask_shard(now, at, asker, Request::ListGroups(request.clone()), out);
                 }
             }
-            other => self.ask(now, token, connection, client, other, out),
+            other => self.ask(now, asker, other, out),
         }
     }
 
@@ -125,62 +119,53 @@ impl Node {
     fn ask_parts(
         &mut self,
         now: Now,
-        token: Token,
-        connection: ConnectionId,
-        client: &Arc<ClientInfo>,
+        asker: Asker<'_>,
         parts: Vec<Request>,
         empty: Response,
         out: &mut Vec<Effect>,
     ) {
         if parts.is_empty() {
-            self.reply(token, empty, out);
+            self.reply(asker.token, empty, out);
             return;
         }
         let by_id = matches!(&parts[0], Request::OffsetFetch(fetch) if fetch.topic_ids);
-        self.joins.insert(token, Join { parts: parts.iter().map(|_| None).collect(), by_id });
-        for (slot, request) in parts.into_iter().enumerate() {
-            let part = self.part(token, slot);
-            self.ask(now, part, connection, client, request, out);
+        let tokens = self.join(asker.token, parts.len(), by_id);
+        for (token, request) in tokens.into_iter().zip(parts) {
+            self.ask(now, Asker { token, ..asker }, request, out);
         }
     }
 
-    fn part(&mut self, whole: Token, slot: usize) -> Token {
-        let token = self.internal_token();
-        self.parts.insert(token, Part { whole, slot });
-        token
+    /// Opens a join of so many parts and names them.
+    fn join(&mut self, whole: Token, count: usize, by_id: bool) -> Vec<Token> {
+        let tokens: Vec<Token> = (0..count).map(|_| self.internal_token()).collect();
+        self.parts.extend(tokens.iter().enumerate().map(|(slot, token)| (*token, Part { whole, slot })));
+        let answers = tokens.iter().map(|_| None).collect();
+        self.joins.insert(whole, Join { answers, tokens: tokens.clone(), by_id });
+        tokens
     }
 
-    fn ask(
-        &mut self,
-        now: Now,
-        token: Token,
-        connection: ConnectionId,
-        client: &Arc<ClientInfo>,
-        request: Request,
-        out: &mut Vec<Effect>,
-    ) {
+    /// Nobody waits for the answer any more: what was kept for it goes.
+    pub(super) fn forget_group_request(&mut self, token: Token) {
+        self.commits.remove(&token);
+        for part in self.joins.remove(&token).into_iter().flat_map(|join| join.tokens) {
+            self.parts.remove(&part);
+        }
+    }
+
+    fn ask(&mut self, now: Now, asker: Asker<'_>, request: Request, out: &mut Vec<Effect>) {
         let shard = self.catalog.coordinator_shard(group_of(&request)).map(|shard| self.shard_index(shard));
         match shard.filter(|at| self.shards[*at].serving && self.frozen.is_none()) {
-            Some(at) => self.ask_shard(now, at, token, connection, client, request, out),
+            Some(at) => self.ask_shard(now, at, asker, request, out),
             None => {
                 let response = not_coordinator(&request);
-                self.answer_group(token, response, out);
+                self.answer_group(asker.token, response, out);
             }
         }
     }
 
-    fn ask_shard(
-        &mut self,
-        now: Now,
-        at: usize,
-        token: Token,
-        connection: ConnectionId,
-        client: &Arc<ClientInfo>,
-        request: Request,
-        out: &mut Vec<Effect>,
-    ) {
+    fn ask_shard(&mut self, now: Now, at: usize, asker: Asker<'_>, request: Request, out: &mut Vec<Effect>) {
         self.with_coordinator(at, out, |coordinator, effects| {
-            coordinator.on_request(now, token, connection, client, request, effects);
+            coordinator.on_request(now, asker, request, effects);
         });
     }
 
@@ -204,11 +189,11 @@ impl Node {
 
     fn answer_group(&mut self, token: Token, response: Response, out: &mut Vec<Effect>) {
         if let Some(part) = self.parts.remove(&token) {
-            let Some(join) = self.joins.get_mut(&part.whole) else { return };
-            join.parts[part.slot] = Some(response);
-            if join.parts.iter().all(Option::is_some) {
+            let join = self.joins.get_mut(&part.whole).expect("a join outlives its parts");
+            join.answers[part.slot] = Some(response);
+            if join.answers.iter().all(Option::is_some) {
                 let join = self.joins.remove(&part.whole).expect("looked at");
-                let mut response = joined(join.parts.into_iter().flatten());
+                let mut response = joined(join.answers.into_iter().flatten());
                 if join.by_id {
                     self.identify_fetched(&mut response);
                 }
@@ -218,7 +203,14 @@ impl Node {
         }
         let response = match (response, self.commits.remove(&token)) {
             (Response::OffsetCommit(response), Some(answer)) => {
-                Response::OffsetCommit(answer.fill(&response))
+                Response::OffsetCommit(OffsetCommitResponse { topics: answer.fill(&response.topics) })
+            }
+            (
+                Response::OffsetDelete(OffsetDeleteResponse { error: ErrorCode::None, topics }),
+                Some(answer),
+            ) => {
+                let topics = answer.fill(&topics);
+                Response::OffsetDelete(OffsetDeleteResponse { error: ErrorCode::None, topics })
             }
             (response, _) => response,
         };
@@ -254,6 +246,22 @@ impl Node {
         OffsetCommit { topics, ..request }
     }
 
+    /// Takes out topics that do not exist; their codes wait for the answer. A partition need not exist (as in Kafka):
+    /// there is no position in it then.
+    fn keep_known_topics(&mut self, token: Token, request: OffsetDelete) -> OffsetDelete {
+        let mut answer = CommitAnswer { topics: Vec::with_capacity(request.topics.len()) };
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for (topic, partitions) in request.topics {
+            let found = self.resolve(&topic).map(|found| found.name.clone());
+            let code = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
+            let codes = partitions.iter().map(|index| (*index, code)).collect();
+            answer.topics.push((topic, found.clone().ok(), codes));
+            topics.extend(found.into_iter().map(|name| (TopicRef::Name(name), partitions.clone())));
+        }
+        self.commits.insert(token, answer);
+        OffsetDelete { topics, ..request }
+    }
+
     fn name_fetched(&self, mut group: OffsetFetchGroup) -> OffsetFetchGroup {
         for (topic, _) in group.topics.iter_mut().flatten() {
             if let Ok(found) = self.resolve(topic) {
@@ -274,15 +282,13 @@ impl Node {
 }
 
 impl CommitAnswer {
-    fn fill(self, response: &OffsetCommitResponse) -> OffsetCommitResponse {
-        let codes: BTreeMap<&str, BTreeMap<i32, ErrorCode>> = response
-            .topics
-            .iter()
-            .filter_map(|(topic, codes)| match topic {
-                TopicRef::Name(name) => Some((name.as_str(), codes.iter().copied().collect())),
-                TopicRef::Id(_) => None,
-            })
-            .collect();
+    fn fill(self, answered: &[(TopicRef, Vec<(i32, ErrorCode)>)]) -> Vec<(TopicRef, Vec<(i32, ErrorCode)>)> {
+        let mut codes: BTreeMap<&str, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
+        for (topic, found) in answered {
+            if let TopicRef::Name(name) = topic {
+                codes.entry(name).or_default().extend(found.iter().copied());
+            }
+        }
         let code = |name: Option<&String>, index: i32, before: ErrorCode| {
             if before.is_none() {
                 let found =
@@ -299,7 +305,7 @@ impl CommitAnswer {
                 .collect();
             (topic, slots)
         };
-        OffsetCommitResponse { topics: self.topics.into_iter().map(fill).collect() }
+        self.topics.into_iter().map(fill).collect()
     }
 }
 
@@ -310,6 +316,7 @@ fn group_of(request: &Request) -> &str {
         Request::Heartbeat(request) => &request.group,
         Request::LeaveGroup(request) => &request.group,
         Request::OffsetCommit(request) => &request.group,
+        Request::OffsetDelete(request) => &request.group,
         Request::OffsetFetch(request) => &request.groups[0].group,
         Request::DescribeGroups(request) => &request.groups[0],
         Request::DeleteGroups(request) => &request.groups[0],
@@ -337,6 +344,9 @@ fn not_coordinator(request: &Request) -> Response {
                 (topic.clone(), offsets.iter().map(|offset| (offset.index, error)).collect())
             };
             Response::OffsetCommit(OffsetCommitResponse { topics: asked.topics.iter().map(codes).collect() })
+        }
+        Request::OffsetDelete(_) => {
+            Response::OffsetDelete(OffsetDeleteResponse { error, topics: Vec::new() })
         }
         Request::OffsetFetch(asked) => {
             let group = asked.groups[0].group.clone();

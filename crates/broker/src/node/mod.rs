@@ -23,7 +23,7 @@ use crate::config::{NodeSettings, TopicSettings};
 use crate::event::{Effect, Event, LogLevel, Status};
 use crate::group::GroupMutant;
 use crate::mutant::Mutant;
-use crate::request::{ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
+use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
 use crate::shard::{Applied, Shard, Then};
 use consensus::Role;
 use model::job::{Done, Job, JobError, JobId, WalAppend};
@@ -254,10 +254,14 @@ impl Node {
             | Request::Heartbeat(_)
             | Request::LeaveGroup(_)
             | Request::OffsetCommit(_)
+            | Request::OffsetDelete(_)
             | Request::OffsetFetch(_)
             | Request::DescribeGroups(_)
             | Request::ListGroups(_)
-            | Request::DeleteGroups(_) => self.group_request(now, token, connection, &client, request, out),
+            | Request::DeleteGroups(_) => {
+                let asker = Asker { token, connection, client: &client };
+                self.group_request(now, asker, request, out);
+            }
         }
     }
 
@@ -265,6 +269,7 @@ impl Node {
         for token in self.by_connection.remove(&connection).unwrap_or_default() {
             self.connection_of.remove(&token);
             self.forget_fetch(token);
+            self.forget_group_request(token);
         }
         for shard in &mut self.shards {
             shard.coordinator.on_connection_closed(connection);

@@ -166,10 +166,29 @@ pub struct OffsetToCommit {
     pub metadata: Option<String>,
 }
 
-/// Answer to `OffsetCommit`.
+/// Answer to `OffsetCommit`. A generation of a group that does not exist is `GroupIdNotFound` (v9+) or
+/// `IllegalGeneration` (older, as Kafka does).
 #[derive(Clone, Debug)]
 pub struct OffsetCommitResponse {
     /// In the request's order.
+    pub topics: Vec<(TopicRef, Vec<(i32, ErrorCode)>)>,
+}
+
+/// Forget positions (KIP-496).
+#[derive(Clone, Debug)]
+pub struct OffsetDelete {
+    /// The group.
+    pub group: String,
+    /// Partitions by topic. Only topics that exist reach the coordinator.
+    pub topics: Vec<(TopicRef, Vec<i32>)>,
+}
+
+/// Answer to `OffsetDelete`.
+#[derive(Clone, Debug)]
+pub struct OffsetDeleteResponse {
+    /// For the whole request; with an error there are no topics.
+    pub error: ErrorCode,
+    /// In the request's order. A partition without a position counts as done.
     pub topics: Vec<(TopicRef, Vec<(i32, ErrorCode)>)>,
 }
 

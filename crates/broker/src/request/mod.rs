@@ -28,6 +28,17 @@ pub struct ClientInfo {
     pub host: String,
 }
 
+/// Who asks, and by which token the answer finds back.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Names the question.
+    pub token: Token,
+    /// Where it came from.
+    pub connection: ConnectionId,
+    /// Who.
+    pub client: &'a ClientInfo,
+}
+
 /// A topic as a request names it: old versions by name, new ones by id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicRef {
@@ -138,6 +149,8 @@ exchange! {
     LeaveGroup(LeaveGroup => LeaveGroupResponse),
     /// Remember positions.
     OffsetCommit(OffsetCommit => OffsetCommitResponse),
+    /// Forget positions.
+    OffsetDelete(OffsetDelete => OffsetDeleteResponse),
     /// Read positions.
     OffsetFetch(OffsetFetch => OffsetFetchResponse),
     /// Groups with their members.

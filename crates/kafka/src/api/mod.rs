@@ -24,6 +24,7 @@ mod list_groups;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
@@ -209,6 +210,7 @@ apis! {
     CreatePartitions 0..=3: create_partitions => CreatePartitions,
     DeleteGroups 0..=3: delete_groups => DeleteGroups,
     IncrementalAlterConfigs 0..=1: incremental_alter_configs => AlterConfigs,
+    OffsetDelete 0..=0: offset_delete => OffsetDelete,
     DescribeCluster 0..=2: describe_cluster => DescribeCluster,
 }
 

@@ -3,6 +3,8 @@
 use broker::Request;
 use broker::request::{OffsetCommit, OffsetCommitResponse as Answer, OffsetToCommit};
 
+use model::ErrorCode;
+
 use crate::message::ApiKey;
 use crate::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -12,6 +14,8 @@ use crate::session::SessionError;
 use super::topic_ref::{answered, asked};
 use super::{Asked, Context};
 
+/// First version that tells a group which does not exist from a generation which has passed.
+const GROUP_ID_NOT_FOUND_FROM: i16 = 9;
 /// First version that names topics by id.
 const BY_ID_FROM: i16 = 10;
 
@@ -48,14 +52,20 @@ pub(crate) fn request(
 /// Writes the core's answer.
 pub(crate) fn response(
     answer: Answer,
-    _version: i16,
+    version: i16,
     _kept: Kept,
     _context: &mut Context<'_>,
 ) -> OffsetCommitResponse {
+    let code = |error| match error {
+        ErrorCode::GroupIdNotFound if version < GROUP_ID_NOT_FOUND_FROM => {
+            ErrorCode::IllegalGeneration.code()
+        }
+        error => error.code(),
+    };
     let topics = answer.topics.into_iter().map(|(topic, partitions)| {
         let (name, topic_id) = answered(topic);
         let partitions = partitions.into_iter().map(|(partition_index, error)| {
-            OffsetCommitResponsePartition { partition_index, error_code: error.code() }
+            OffsetCommitResponsePartition { partition_index, error_code: code(error) }
         });
         OffsetCommitResponseTopic { name, topic_id, partitions: partitions.collect() }
     });

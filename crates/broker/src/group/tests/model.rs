@@ -9,7 +9,6 @@ use crate::group::{
 use crate::request::*;
 use model::{Mono, Now, WallMs};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 const STEPS: u32 = 2500;
@@ -204,10 +203,10 @@ impl Model {
         let token = Token(self.tokens);
         self.asked.insert(token, (index, asked));
         let replica = if self.is_quiet || !self.random.one_in(50) { self.leader } else { 1 - self.leader };
-        let client = Arc::new(ClientInfo { client_id: format!("c{index}"), host: "h".into() });
-        let connection = ConnectionId(index as u64);
+        let client = ClientInfo { client_id: format!("c{index}"), host: "h".into() };
+        let asker = Asker { token, connection: ConnectionId(index as u64), client: &client };
         let mut out = Vec::new();
-        self.replicas[replica].on_request(self.now, token, connection, &client, request, &mut out);
+        self.replicas[replica].on_request(self.now, asker, request, &mut out);
         self.take(out)
     }
 

@@ -30,7 +30,7 @@ fn who_may_commit() {
     assert_eq!(world.commit(&ids[0], 2, 9), ErrorCode::RebalanceInProgress);
     assert_eq!(world.offset("g", "t"), 8);
     let token = world.start_commit("unknown", "m", 3, "t", 1);
-    assert_eq!(world.committed(token), ErrorCode::IllegalGeneration);
+    assert_eq!(world.committed(token), ErrorCode::GroupIdNotFound);
     let token = world.start_commit("simple", "", -1, "t", 1);
     assert_eq!(world.committed(token), ErrorCode::None);
 }
@@ -198,6 +198,75 @@ fn deleting_groups() {
     assert_eq!(world.deleted(token), [ErrorCode::None]);
     let group = world.describe();
     assert_eq!((group.state, group.refusal.code), (GroupPhase::Dead, ErrorCode::GroupIdNotFound));
+}
+
+/// The answer's error and the codes of its topics, in order.
+fn delete_offsets(world: &mut World, group: &str, topics: &[&str]) -> (ErrorCode, Vec<ErrorCode>) {
+    let topics = topics.iter().map(|name| (TopicRef::Name((*name).into()), vec![0])).collect();
+    let token = world.send(Request::OffsetDelete(OffsetDelete { group: group.into(), topics }));
+    match world.reply(token) {
+        Some(Response::OffsetDelete(answer)) => {
+            (answer.error, answer.topics.into_iter().map(|(_, codes)| codes[0].1).collect())
+        }
+        other => panic!("no answer to OffsetDelete but {other:?}"),
+    }
+}
+
+#[test]
+fn deleting_offsets() {
+    let refused = |code| (code, Vec::new());
+    let subscribed = Bytes::from_static(b"\x00\x00\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x00");
+    let mut world = World::new();
+    assert_eq!(delete_offsets(&mut world, "g", &["t"]), refused(ErrorCode::GroupIdNotFound));
+    assert_eq!(delete_offsets(&mut world, "", &["t"]), refused(ErrorCode::InvalidGroupId));
+    // A group with members keeps what they read and lets go of the rest.
+    let reader = Who { protocols: vec![("range".into(), subscribed)], ..who("") };
+    let (_, ids) = world.stabilize(&[reader]);
+    for topic in ["t", "u"] {
+        let token = world.start_commit("g", &ids[0], 1, topic, 7);
+        assert_eq!(world.committed(token), ErrorCode::None);
+    }
+    let codes = vec![ErrorCode::GroupSubscribedToTopic, ErrorCode::None, ErrorCode::None];
+    assert_eq!(delete_offsets(&mut world, "g", &["t", "u", "never"]), (ErrorCode::None, codes));
+    assert_eq!((world.offset("g", "t"), world.offset("g", "u")), (7, -1));
+    // Nobody in it: everything goes, and the group stays with its generation.
+    world.leave(&[(&ids[0], None)]);
+    world.restart();
+    assert_eq!(delete_offsets(&mut world, "g", &["t"]), (ErrorCode::None, vec![ErrorCode::None]));
+    assert_eq!((world.offset("g", "t"), world.phase()), (-1, GroupPhase::Empty));
+}
+
+#[test]
+fn offsets_of_groups_whose_metadata_is_not_understood_stay() {
+    let mut world = World::new();
+    let (_, ids) = world.stabilize(&[who("")]);
+    assert_eq!(world.commit(&ids[0], 1, 7), ErrorCode::None);
+    let codes = vec![ErrorCode::GroupSubscribedToTopic];
+    assert_eq!(delete_offsets(&mut world, "g", &["t"]), (ErrorCode::None, codes));
+    world.leave(&[(&ids[0], None)]);
+    assert_eq!(delete_offsets(&mut world, "g", &["t"]), (ErrorCode::None, vec![ErrorCode::None]));
+    let token = world.join(&Who { kind: "connect".into(), ..who("") });
+    world.pass(SECOND * 7);
+    assert_eq!(world.joined(token).error, ErrorCode::None);
+    assert_eq!(delete_offsets(&mut world, "g", &["t"]), (ErrorCode::NonEmptyGroup, Vec::new()));
+}
+
+#[test]
+fn a_deletion_is_answered_when_it_is_durable() {
+    let mut world = World::new();
+    world.start_commit("g", "", -1, "t", 7);
+    world.is_prompt = false;
+    let request = || OffsetDelete { group: "g".into(), topics: vec![(TopicRef::Name("t".into()), vec![0])] };
+    let token = world.send(Request::OffsetDelete(request()));
+    assert!(world.reply(token).is_none());
+    world.drop_first();
+    let Some(Response::OffsetDelete(answer)) = world.reply(token) else { panic!("no answer") };
+    assert_eq!((answer.error, answer.topics.len()), (ErrorCode::NotCoordinator, 0));
+    assert_eq!(world.offset("g", "t"), 7);
+    let token = world.send(Request::OffsetDelete(request()));
+    world.apply_all();
+    let Some(Response::OffsetDelete(answer)) = world.reply(token) else { panic!("no answer") };
+    assert_eq!((answer.error, world.offset("g", "t")), (ErrorCode::None, -1));
 }
 
 #[test]

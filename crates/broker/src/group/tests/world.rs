@@ -5,7 +5,6 @@ use crate::request::*;
 use bytes::Bytes;
 use model::{ErrorCode, Mono, Now, WallMs};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -79,9 +78,10 @@ impl World {
     pub(super) fn send_from(&mut self, connection: ConnectionId, request: Request) -> Token {
         self.tokens += 1;
         let token = Token(self.tokens);
-        let client = Arc::new(ClientInfo { client_id: "app".into(), host: "10.0.0.1".into() });
+        let client = ClientInfo { client_id: "app".into(), host: "10.0.0.1".into() };
+        let asker = Asker { token, connection, client: &client };
         let mut out = Vec::new();
-        self.coordinator.on_request(self.now, token, connection, &client, request, &mut out);
+        self.coordinator.on_request(self.now, asker, request, &mut out);
         self.take(out);
         token
     }

@@ -2,6 +2,7 @@
 //! done before it.
 
 mod data;
+mod groups;
 mod topics;
 
 use super::{Node, NodeConfig};

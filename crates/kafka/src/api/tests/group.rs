@@ -12,7 +12,8 @@ use crate::message::heartbeat::HeartbeatRequest;
 use crate::message::join_group::JoinGroupRequest;
 use crate::message::leave_group::LeaveGroupRequest;
 use crate::message::list_groups::ListGroupsRequest;
-use crate::message::offset_commit::OffsetCommitRequest;
+use crate::message::offset_commit::{OffsetCommitRequest, OffsetCommitRequestTopic};
+use crate::message::offset_delete::OffsetDeleteRequest;
 use crate::message::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use crate::message::sync_group::SyncGroupRequest;
 
@@ -25,6 +26,7 @@ pub(super) fn round_trips(covered: &mut Covered) {
     covered.each::<HeartbeatRequest>(heartbeat);
     covered.each::<LeaveGroupRequest>(leave_group);
     covered.each::<OffsetCommitRequest>(offset_commit);
+    covered.each::<OffsetDeleteRequest>(offset_delete);
     covered.each::<OffsetFetchRequest>(offset_fetch);
     covered.each::<DescribeGroupsRequest>(describe_groups);
     covered.each::<ListGroupsRequest>(list_groups);
@@ -224,6 +226,60 @@ fn offset_commit(session: &mut Session, version: i16, values: &mut Values) {
     assert_eq!(read.topics.len(), said.len());
     for (it, (topic, said)) in read.topics.iter().zip(&said) {
         assert_eq!((it.name.clone(), it.topic_id), named(topic));
+        let read = it.partitions.iter();
+        let read: Vec<_> = read.map(|it| (it.partition_index, ErrorCode::from_code(it.error_code))).collect();
+        let older = |error| match error {
+            ErrorCode::GroupIdNotFound if version < 9 => ErrorCode::IllegalGeneration,
+            error => error,
+        };
+        assert_eq!(read, said.iter().map(|(index, error)| (*index, older(*error))).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_commit_to_a_group_that_does_not_exist() {
+    let mut session = session();
+    for (version, expected) in [(8, ErrorCode::IllegalGeneration), (9, ErrorCode::GroupIdNotFound)] {
+        let message = OffsetCommitRequest {
+            topics: vec![OffsetCommitRequestTopic {
+                partitions: vec![Default::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let read = exchange(&mut session, version, &message, |request| {
+            let Request::OffsetCommit(it) = request else { panic!("{request:?}") };
+            let refuse = |(topic, _)| (topic, vec![(0, ErrorCode::GroupIdNotFound)]);
+            Response::OffsetCommit(OffsetCommitResponse {
+                topics: it.topics.into_iter().map(refuse).collect(),
+            })
+        });
+        assert_eq!(read.topics[0].partitions[0].error_code, expected.code(), "version {version}");
+    }
+}
+
+fn offset_delete(session: &mut Session, version: i16, values: &mut Values) {
+    let message = OffsetDeleteRequest::arbitrary(values, version);
+    let mut said = OffsetDeleteResponse { error: ErrorCode::None, topics: Vec::new() };
+    let read = exchange(session, version, &message, |request| {
+        let Request::OffsetDelete(it) = request else { panic!("{request:?}") };
+        assert_eq!(it.group, &*message.group_id);
+        assert_eq!(it.topics.len(), message.topics.len());
+        for ((topic, indexes), sent) in it.topics.iter().zip(&message.topics) {
+            assert_eq!(*topic, TopicRef::Name(sent.name.to_string()));
+            assert_eq!(*indexes, sent.partitions.iter().map(|it| it.partition_index).collect::<Vec<_>>());
+        }
+        said.error = error(values);
+        let topics = it.topics.into_iter().map(|(topic, indexes)| {
+            (topic, indexes.into_iter().map(|index| (index, error(values))).collect())
+        });
+        said.topics = topics.collect();
+        Response::OffsetDelete(said.clone())
+    });
+    assert_eq!(ErrorCode::from_code(read.error_code), said.error);
+    assert_eq!(read.topics.len(), said.topics.len());
+    for (it, (topic, said)) in read.topics.iter().zip(&said.topics) {
+        assert_eq!(TopicRef::Name(it.name.to_string()), *topic);
         let read = it.partitions.iter();
         let read: Vec<_> = read.map(|it| (it.partition_index, ErrorCode::from_code(it.error_code))).collect();
         assert_eq!(&read, said);

@@ -1,0 +1,83 @@
+//! Requests over several groups and topics: how they are cut and joined, and what is kept for them.
+
+use super::Harness;
+use super::topics::{create, new_topic};
+use crate::event::Event;
+use crate::request::*;
+use model::ErrorCode;
+
+fn named(names: &[&str]) -> Vec<TopicRef> {
+    names.iter().map(|name| TopicRef::Name((*name).into())).collect()
+}
+
+fn commit(topics: &[(&str, i32)]) -> Request {
+    let position = |index| OffsetToCommit { index, offset: 7, leader_epoch: -1, metadata: None };
+    let topics = topics.iter().map(|(name, index)| (TopicRef::Name((*name).into()), vec![position(*index)]));
+    Request::OffsetCommit(OffsetCommit {
+        group: "g".into(),
+        generation: -1,
+        member_id: String::new(),
+        instance_id: None,
+        topics: topics.collect(),
+    })
+}
+
+fn delete(names: &[&str]) -> Request {
+    let topics = named(names).into_iter().map(|topic| (topic, vec![0])).collect();
+    Request::OffsetDelete(OffsetDelete { group: "g".into(), topics })
+}
+
+#[test]
+fn positions_are_deleted_in_topics_that_exist() {
+    let mut h = Harness::new();
+    create(&mut h, vec![new_topic("a", 2), new_topic("b", 1)]);
+    match h.call(commit(&[("a", 0), ("b", 0), ("a", 1), ("a", 2)])) {
+        Response::OffsetCommit(answer) => {
+            let codes: Vec<_> = answer.topics.iter().map(|(_, codes)| codes[0]).collect();
+            let expected = [
+                (0, ErrorCode::None),
+                (0, ErrorCode::None),
+                (1, ErrorCode::None), // the same topic once more
+                (2, ErrorCode::UnknownTopicOrPartition),
+            ];
+            assert_eq!(codes, expected);
+        }
+        other => panic!("{other:?}"),
+    }
+    match h.call(delete(&["a", "nothing"])) {
+        Response::OffsetDelete(answer) => {
+            assert_eq!(answer.error, ErrorCode::None);
+            let topics = named(&["a", "nothing"]);
+            let codes = [ErrorCode::None, ErrorCode::UnknownTopicOrPartition];
+            let expected: Vec<_> = topics.into_iter().zip(codes.map(|code| vec![(0, code)])).collect();
+            assert_eq!(answer.topics, expected);
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut h = h.crash();
+    let group = OffsetFetchGroup { group: "g".into(), member_id: None, member_epoch: -1, topics: None };
+    let fetch = OffsetFetch { groups: vec![group], require_stable: false, topic_ids: false };
+    match h.call(Request::OffsetFetch(fetch)) {
+        Response::OffsetFetch(answer) => {
+            let left = answer.groups[0].topics.iter();
+            let left: Vec<_> = left.map(|(topic, offsets)| (topic.clone(), offsets[0].index)).collect();
+            assert_eq!(left, [(TopicRef::Name("a".into()), 1), (TopicRef::Name("b".into()), 0)]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_kept_for_a_connection_that_is_gone() {
+    let mut h = Harness::new();
+    create(&mut h, vec![new_topic("a", 1)]);
+    h.call(commit(&[("a", 0)]));
+    h.held = true;
+    h.ask(commit(&[("a", 0)]));
+    h.ask(delete(&["a"]));
+    h.ask(Request::DeleteGroups(DeleteGroups { groups: vec!["g".into(), "h".into()] }));
+    assert!(h.node.commits.len() + h.node.joins.len() + h.node.parts.len() > 0);
+    h.event(Event::ConnectionClosed(ConnectionId(1)));
+    h.release();
+    assert_eq!((h.node.commits.len(), h.node.joins.len(), h.node.parts.len()), (0, 0, 0));
+}
