@@ -47,6 +47,7 @@ fn produced(it: Produce) -> Response {
             .map(|partition| ProducedPartition {
                 index: partition.index,
                 refusal: Refusal::OK,
+                record_errors: vec![],
                 base_offset: 1,
                 log_append_time_ms: -1,
                 log_start_offset: 0,

@@ -32,7 +32,8 @@ fn core(request: Request) -> Option<Response> {
                     .into_iter()
                     .map(|partition| ProducedPartition {
                         index: partition.index,
-                        refusal: partition.batch.err().unwrap_or(Refusal::OK),
+                        refusal: partition.batch.err().unwrap_or_default().refusal,
+                        record_errors: vec![(0, "why".into())],
                         base_offset: -1,
                         log_append_time_ms: -1,
                         log_start_offset: -1,

@@ -15,6 +15,9 @@ const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 
+/// The timestamp of a record that has none.
+pub const NO_TIMESTAMP: i64 = -1;
+
 /// Attribute bit: timestamps are the broker's (`LogAppendTime`).
 pub const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
 /// Attribute bit: part of a transaction.
@@ -53,6 +56,34 @@ pub struct BatchHeader {
     pub base_sequence: i32,
     /// Number of records.
     pub records_count: i32,
+}
+
+/// What the records of a batch are like, as far as a topic's settings ask. Places are relative to the base offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordFacts {
+    /// First record with the oldest timestamp, ms; `None` when no record has one (Kafka: -1).
+    pub oldest: Option<(i32, i64)>,
+    /// First record with the newest timestamp, ms.
+    pub newest: Option<(i32, i64)>,
+    /// First record without a key.
+    pub keyless: Option<i32>,
+}
+
+impl RecordFacts {
+    /// Looks at the record at a place. In the order of places.
+    pub fn see(&mut self, place: i32, timestamp: i64, has_key: bool) {
+        if timestamp != NO_TIMESTAMP {
+            if self.oldest.is_none_or(|(_, oldest)| timestamp < oldest) {
+                self.oldest = Some((place, timestamp));
+            }
+            if self.newest.is_none_or(|(_, newest)| timestamp > newest) {
+                self.newest = Some((place, timestamp));
+            }
+        }
+        if !has_key && self.keyless.is_none() {
+            self.keyless = Some(place);
+        }
+    }
 }
 
 impl BatchHeader {

@@ -11,7 +11,7 @@ pub mod limits;
 pub mod name;
 pub mod time;
 
-pub use batch::{BatchHeader, StoredBatch};
+pub use batch::{BatchHeader, RecordFacts, StoredBatch};
 pub use entry::{Entry, EntryKind, HardState, LogIndex, Payload, Term};
 pub use error::ErrorCode;
 pub use ids::{

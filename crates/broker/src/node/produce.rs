@@ -9,20 +9,20 @@ use crate::event::Effect;
 use crate::mutant::Mutant;
 use crate::partition::AppendVerdict;
 use crate::request::{
-    Produce, ProducePartition, ProduceResponse, ProducedBatch, ProducedPartition, ProducedTopic, Refusal,
-    Response, Token,
+    BatchRefusal, Produce, ProducePartition, ProduceResponse, ProducedBatch, ProducedPartition,
+    ProducedTopic, Refusal, Response, Token,
 };
 use crate::shard::Then;
 use bytes::Bytes;
 use model::batch::with_append_time;
-use model::{ErrorCode, Now, PartitionId, ShardId};
+use model::{ErrorCode, Now, PartitionId, RecordFacts, ShardId};
 
 /// Batches below this size are copied, so that a few of them do not keep a large request buffer in memory.
 const COPY_BELOW_BYTES: usize = 2 << 10;
 
 /// How one batch went.
 struct Outcome {
-    refusal: Refusal,
+    refusal: BatchRefusal,
     base_offset: i64,
     log_append_time_ms: i64,
     log_start_offset: i64,
@@ -30,7 +30,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn refused(refusal: impl Into<Refusal>) -> Outcome {
+    fn refused(refusal: impl Into<BatchRefusal>) -> Outcome {
         Outcome {
             refusal: refusal.into(),
             base_offset: -1,
@@ -67,7 +67,8 @@ impl Node {
                 partitions.push(ProducedPartition {
                     index,
                     current_leader: None,
-                    refusal: outcome.refusal,
+                    refusal: outcome.refusal.refusal,
+                    record_errors: outcome.refusal.records,
                     base_offset: outcome.base_offset,
                     log_append_time_ms: outcome.log_append_time_ms,
                     log_start_offset: outcome.log_start_offset,
@@ -115,7 +116,7 @@ impl Node {
         }
         let stamped = settings.timestamp_type == TimestampType::LogAppendTime;
         let outcome = |base_offset: i64, waits| Outcome {
-            refusal: Refusal::OK,
+            refusal: BatchRefusal::default(),
             base_offset,
             log_append_time_ms: if stamped { now.wall.0 } else { -1 },
             log_start_offset,
@@ -150,20 +151,25 @@ impl Node {
         }
     }
 
-    fn check_batch(&self, now: Now, batch: &ProducedBatch, settings: &TopicSettings) -> Result<(), Refusal> {
+    fn check_batch(
+        &self,
+        now: Now,
+        batch: &ProducedBatch,
+        settings: &TopicSettings,
+    ) -> Result<(), BatchRefusal> {
         if let Some(reason) = &self.frozen {
-            return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()).into());
         }
         if self.refuses_records() {
             let text = "the disk is full: records are refused until there is space";
-            return Err(Refusal::new(ErrorCode::KafkaStorageError, text));
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, text).into());
         }
         if settings.min_insync_replicas > 1 {
             let text = format!(
                 "min.insync.replicas is {}, but the topic has one replica",
                 settings.min_insync_replicas
             );
-            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, text));
+            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, text).into());
         }
         if batch.bytes.len() > settings.message_bytes_max {
             let text = format!(
@@ -171,16 +177,44 @@ impl Node {
                 batch.bytes.len(),
                 settings.message_bytes_max
             );
-            return Err(Refusal::new(ErrorCode::MessageTooLarge, text));
+            return Err(Refusal::new(ErrorCode::MessageTooLarge, text).into());
         }
-        let (from, to) = (batch.header.base_timestamp, batch.header.max_timestamp);
-        let early = now.wall.0.saturating_sub(from) > settings.timestamp_before_ms_max;
-        let late = to.saturating_sub(now.wall.0) > settings.timestamp_after_ms_max;
-        if settings.timestamp_type == TimestampType::CreateTime && (early || late) {
-            let text = format!("timestamps {from} to {to} are too far from the broker's time {}", now.wall.0);
-            return Err(Refusal::new(ErrorCode::InvalidTimestamp, text));
+        check_records(now, &batch.facts, settings)
+    }
+}
+
+/// Rules of the topic for single records. Of several that break a rule the worst are named.
+fn check_records(now: Now, facts: &RecordFacts, settings: &TopicSettings) -> Result<(), BatchRefusal> {
+    if let Some(place) = facts.keyless
+        && settings.compact
+    {
+        let text = "a record without a key cannot be kept in a compacted topic".to_owned();
+        let refusal = Refusal::new(ErrorCode::InvalidRecord, text.clone());
+        return Err(BatchRefusal { refusal, records: vec![(place, text)] });
+    }
+    if settings.timestamp_type != TimestampType::CreateTime {
+        return Ok(());
+    }
+    let from = now.wall.0.saturating_sub(settings.timestamp_before_ms_max);
+    let to = now.wall.0.saturating_add(settings.timestamp_after_ms_max);
+    let early = facts.oldest.filter(|(_, timestamp)| *timestamp < from);
+    let late = facts.newest.filter(|(_, timestamp)| *timestamp > to);
+    let mut records: Vec<(i32, String)> = early
+        .into_iter()
+        .chain(late)
+        .map(|(place, timestamp)| {
+            (
+                place,
+                format!("timestamp {timestamp} of record {place} is out of range, which is {from} to {to}"),
+            )
+        })
+        .collect();
+    records.sort_unstable();
+    match records.first() {
+        None => Ok(()),
+        Some((_, text)) => {
+            Err(BatchRefusal { refusal: Refusal::new(ErrorCode::InvalidTimestamp, text.clone()), records })
         }
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Endpoint, Refusal, TopicRef};
 use bytes::Bytes;
-use model::{BatchHeader, ErrorCode, NodeId, StoredBatch};
+use model::{BatchHeader, ErrorCode, NodeId, RecordFacts, StoredBatch};
 use std::time::Duration;
 
 /// Append at most one batch to each of several partitions (KIP-98: produce v3+ carries one batch a partition).
@@ -31,7 +31,22 @@ pub struct ProducePartition {
     /// Partition number.
     pub index: i32,
     /// The validated batch, or why validation refused it (answered as it is, nothing is appended).
-    pub batch: Result<ProducedBatch, Refusal>,
+    pub batch: Result<ProducedBatch, BatchRefusal>,
+}
+
+/// Why a batch is refused, and for which of its records (KIP-467).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchRefusal {
+    /// The reason.
+    pub refusal: Refusal,
+    /// Records at fault: place in the batch and a sentence. Empty when the batch as a whole is.
+    pub records: Vec<(i32, String)>,
+}
+
+impl<R: Into<Refusal>> From<R> for BatchRefusal {
+    fn from(refusal: R) -> BatchRefusal {
+        BatchRefusal { refusal: refusal.into(), records: Vec::new() }
+    }
 }
 
 /// One validated batch: CRC, count, offset deltas and sizes hold; no control batch; magic 2.
@@ -41,6 +56,8 @@ pub struct ProducedBatch {
     pub header: BatchHeader,
     /// Exactly one batch, header included.
     pub bytes: Bytes,
+    /// What its records are like.
+    pub facts: RecordFacts,
 }
 
 /// Answer to `Produce`.
@@ -68,6 +85,8 @@ pub struct ProducedPartition {
     pub index: i32,
     /// Success or the reason.
     pub refusal: Refusal,
+    /// Records at fault, see `BatchRefusal`.
+    pub record_errors: Vec<(i32, String)>,
     /// Offset of the batch's first record, -1 on error.
     pub base_offset: i64,
     /// The broker's time when it stamped the records (`LogAppendTime`), else -1.

@@ -3,8 +3,8 @@
 
 use broker::Request;
 use broker::request::{
-    Produce, ProducePartition, ProduceResponse as Answer, ProduceTopic, ProducedBatch, ProducedPartition,
-    Refusal,
+    BatchRefusal, Produce, ProducePartition, ProduceResponse as Answer, ProduceTopic, ProducedBatch,
+    ProducedPartition, Refusal,
 };
 use bytes::Bytes;
 use model::ErrorCode;
@@ -12,8 +12,8 @@ use model::batch::{ATTRIBUTE_CODEC_MASK, ATTRIBUTE_TRANSACTIONAL};
 
 use crate::message::ApiKey;
 use crate::message::produce::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use crate::records::{self, RecordsError};
 use crate::session::SessionError;
@@ -76,11 +76,11 @@ fn validate(
     records: Option<Bytes>,
     version: i16,
     budget: &mut DecompressionBudget,
-) -> Result<ProducedBatch, Refusal> {
+) -> Result<ProducedBatch, BatchRefusal> {
     let Some(decompressed_bytes_max) = budget.next() else {
         let why =
             "the request's batches together are too large when decompressed; send fewer of them at a time";
-        return Err(Refusal::new(ErrorCode::MessageTooLarge, why));
+        return Err(Refusal::new(ErrorCode::MessageTooLarge, why).into());
     };
     let limits = records::Limits {
         batch_bytes_max: usize::MAX,
@@ -92,16 +92,20 @@ fn validate(
         if matches!(error, RecordsError::DecompressedTooLarge(_) | RecordsError::Compression { .. }) {
             budget.spend(None);
         }
-        Refusal::new(error.code(), error.to_string())
+        let text = error.to_string();
+        BatchRefusal {
+            refusal: Refusal::new(error.code(), text.clone()),
+            records: error.record().map(|place| (place, text)).into_iter().collect(),
+        }
     })?;
     let batch = batches.pop().expect("validation passes one batch or fails");
     if batch.header.attributes & ATTRIBUTE_CODEC_MASK != 0 {
         budget.spend(Some(batch.records_size));
     }
     if batch.header.attributes & ATTRIBUTE_TRANSACTIONAL != 0 {
-        return Err(Refusal::new(ErrorCode::InvalidTxnState, NO_TRANSACTIONS));
+        return Err(Refusal::new(ErrorCode::InvalidTxnState, NO_TRANSACTIONS).into());
     }
-    Ok(ProducedBatch { header: batch.header, bytes: batch.bytes })
+    Ok(ProducedBatch { header: batch.header, bytes: batch.bytes, facts: batch.facts })
 }
 
 /// Whether two entries stand for one partition: the core appends at most one batch to each.
@@ -147,6 +151,9 @@ pub(crate) fn response(
 
 fn write_partition(partition: ProducedPartition, version: i16) -> PartitionProduceResponse {
     let (error_code, error_message) = code_and_message(partition.refusal);
+    let record_errors = partition.record_errors.into_iter().map(|(batch_index, text)| {
+        BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(text.into()) }
+    });
     let leader = partition.current_leader.filter(|_| version >= LEADER_FROM);
     PartitionProduceResponse {
         index: partition.index,
@@ -154,7 +161,7 @@ fn write_partition(partition: ProducedPartition, version: i16) -> PartitionProdu
         base_offset: partition.base_offset,
         log_append_time_ms: partition.log_append_time_ms,
         log_start_offset: partition.log_start_offset,
-        record_errors: Vec::new(),
+        record_errors: record_errors.collect(),
         error_message,
         current_leader: leader.map_or_else(LeaderIdAndEpoch::default, |(node, leader_epoch)| {
             LeaderIdAndEpoch { leader_id: node.0, leader_epoch }

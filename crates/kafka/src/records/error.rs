@@ -57,8 +57,11 @@ pub enum RecordsError {
     #[error("a producer may not send LogAppendTime")]
     TimestampType,
     /// A timestamp out of range.
-    #[error("record timestamp out of range")]
-    Timestamp,
+    #[error("the timestamp of record {index} is out of range")]
+    Timestamp {
+        /// Place in the batch.
+        index: i32,
+    },
     /// Producer id, epoch and sequence that do not go together.
     #[error("producer id {producer_id}, epoch {producer_epoch}, sequence {base_sequence} do not go together")]
     Producer {
@@ -97,6 +100,14 @@ pub enum RecordsError {
 }
 
 impl RecordsError {
+    /// Place of the record that is at fault, relative to the batch; `None` when the batch as a whole is.
+    pub fn record(&self) -> Option<i32> {
+        match self {
+            RecordsError::Record { index, .. } | RecordsError::Timestamp { index } => Some(*index),
+            _ => None,
+        }
+    }
+
     /// The code for the client, as Kafka answers the same fault.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -108,7 +119,7 @@ impl RecordsError {
             RecordsError::BatchTooLarge { .. } | RecordsError::DecompressedTooLarge(_) => {
                 ErrorCode::MessageTooLarge
             }
-            RecordsError::TimestampType | RecordsError::Timestamp => ErrorCode::InvalidTimestamp,
+            RecordsError::TimestampType | RecordsError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
             RecordsError::Codec(_) => ErrorCode::UnsupportedCompressionType,
             RecordsError::Empty
             | RecordsError::TooManyBatches(_)

@@ -137,7 +137,7 @@ impl Consumer for Seek<'_> {
 
     fn consume<S: Source>(self, source: &mut S) -> Result<Consumed<Self::Output>, RecordsError> {
         let mut found = None;
-        let complete = walk(self.header, source, |position| {
+        let complete = walk(self.header, source, |position, _| {
             if position.timestamp < self.timestamp {
                 return ControlFlow::Continue(());
             }
@@ -233,11 +233,15 @@ impl RecordIter {
         if self.at != end {
             return Err(self.error("fields disagree with the record's size"));
         }
+        let index = self.index;
         self.index += 1;
         let timestamp = if self.header.attributes & ATTRIBUTE_LOG_APPEND_TIME != 0 {
             self.header.max_timestamp
         } else {
-            self.header.base_timestamp.checked_add(timestamp_delta).ok_or(RecordsError::Timestamp)?
+            self.header
+                .base_timestamp
+                .checked_add(timestamp_delta)
+                .ok_or(RecordsError::Timestamp { index })?
         };
         let offset = self.header.base_offset.checked_add(offset_delta);
         let offset = offset.ok_or(self.error("offset delta is out of range"))?;

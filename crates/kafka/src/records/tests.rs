@@ -66,7 +66,7 @@ fn batches_of_the_java_client_validate_and_read_back() {
         let [validated] = validated.try_into().expect("one batch");
         assert_eq!(validated.bytes, batch);
         assert_eq!(Codec::from_attributes(validated.header.attributes), Ok(codec));
-        assert_eq!((validated.header.max_timestamp, validated.max_timestamp_offset_delta), (1005, 1));
+        assert_eq!((validated.header.max_timestamp, validated.facts.newest), (1005, Some((1, 1005))));
         assert_eq!(validated.header.producer_id, 4000);
         let read: Vec<Record> =
             records(&batch, 1 << 20).expect("opens").map(|r| r.expect("record")).collect();
@@ -112,7 +112,7 @@ fn our_batches_of_every_codec_round_trip() {
             let batch = sample(codec, count);
             let [validated] = check(batch.clone()).expect("our own").try_into().expect("one batch");
             assert_eq!(validated.bytes, batch);
-            assert_eq!(validated.max_timestamp_offset_delta, (count - 1).min(6));
+            assert_eq!(validated.facts.newest.map(|(place, _)| place), Some((count - 1).min(6)));
             let read: Result<Vec<Record>, _> = records(&batch, 1 << 20).expect("opens").collect();
             let read = read.expect("records");
             assert_eq!(read.len(), count as usize);
@@ -174,7 +174,7 @@ fn forged_offset_and_epoch_are_the_logs_business() {
 fn a_wrong_maximum_timestamp_is_put_right() {
     let batch = changed(&sample(Codec::Lz4, 3), |h| h.max_timestamp = i64::MAX);
     let [validated] = check(batch).expect("fixed").try_into().expect("one batch");
-    assert_eq!((validated.header.max_timestamp, validated.max_timestamp_offset_delta), (1002, 2));
+    assert_eq!((validated.header.max_timestamp, validated.facts.newest), (1002, Some((2, 1002))));
     assert_eq!(BatchHeader::read(&validated.bytes), Some(validated.header));
     assert_eq!(crc_of(&validated.bytes), validated.header.crc);
 }

@@ -4,15 +4,15 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use model::BatchHeader;
 use model::batch::{
     ATTRIBUTE_CODEC_MASK, ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, ATTRIBUTE_TRANSACTIONAL,
     HEADER_BYTES, crc_of,
 };
+use model::{BatchHeader, RecordFacts};
 
 use super::compression::{self, Consumed, Consumer};
 use super::source::{SliceSource, Source};
-use super::walk::{RecordPosition, walk};
+use super::walk::walk;
 use super::{Codec, RecordsError};
 
 /// The only record format.
@@ -59,8 +59,8 @@ pub struct ValidatedBatch {
     pub header: BatchHeader,
     /// Its bytes: the producer's, unless the header's maximum timestamp was wrong and was put right.
     pub bytes: Bytes,
-    /// The first record with the maximum timestamp, relative to the base offset.
-    pub max_timestamp_offset_delta: i32,
+    /// What its records are like.
+    pub facts: RecordFacts,
     /// Bytes of its records once decompressed: what the check has cost.
     pub records_size: usize,
 }
@@ -94,18 +94,18 @@ fn batch(rest: &mut Bytes, limits: &Limits) -> Result<ValidatedBatch, RecordsErr
     }
     let codec = check_header(&header, limits)?;
     let body = &bytes[HEADER_BYTES..];
-    let (newest, records_size) = match codec {
+    let (seen, records_size) = match codec {
         Codec::None => in_place(&header, body)?,
-        codec => compression::stream(codec, body, limits.decompressed_bytes_max, Newest { header: &header })?,
+        codec => compression::stream(codec, body, limits.decompressed_bytes_max, Survey { header: &header })?,
     };
     let mut header = header;
-    let bytes = if newest.timestamp == header.max_timestamp {
+    let bytes = if seen.max_timestamp == header.max_timestamp {
         bytes
     } else {
-        header.max_timestamp = newest.timestamp;
+        header.max_timestamp = seen.max_timestamp;
         with_header(&bytes, &mut header)
     };
-    Ok(ValidatedBatch { header, bytes, max_timestamp_offset_delta: newest.offset_delta, records_size })
+    Ok(ValidatedBatch { header, bytes, facts: seen.facts, records_size })
 }
 
 /// The header at the front of `bytes` and the size of its batch, all of which is there.
@@ -157,32 +157,37 @@ fn check_header(header: &BatchHeader, limits: &Limits) -> Result<Codec, RecordsE
     Ok(codec)
 }
 
-fn in_place(header: &BatchHeader, body: &[u8]) -> Result<(RecordPosition, usize), RecordsError> {
+fn in_place(header: &BatchHeader, body: &[u8]) -> Result<(Seen, usize), RecordsError> {
     let mut source = SliceSource::new(body);
-    let newest = Newest { header }.consume(&mut source)?.output;
+    let seen = Survey { header }.consume(&mut source)?.output;
     if source.byte()?.is_some() {
         return Err(RecordsError::TrailingBytes);
     }
-    Ok(newest)
+    Ok(seen)
 }
 
-/// Walks all records and keeps the first one with the largest timestamp, and how many bytes there were.
-struct Newest<'a> {
+/// What a walk over all records has found.
+struct Seen {
+    facts: RecordFacts,
+    max_timestamp: i64,
+}
+
+/// Walks all records and keeps what they are like, and how many bytes there were.
+struct Survey<'a> {
     header: &'a BatchHeader,
 }
 
-impl Consumer for Newest<'_> {
-    type Output = (RecordPosition, usize);
+impl Consumer for Survey<'_> {
+    type Output = (Seen, usize);
 
     fn consume<S: Source>(self, source: &mut S) -> Result<Consumed<Self::Output>, RecordsError> {
-        let mut newest = RecordPosition { offset_delta: 0, timestamp: i64::MIN };
-        walk(self.header, source, |position| {
-            if position.timestamp > newest.timestamp {
-                newest = position;
-            }
+        let mut seen = Seen { facts: RecordFacts::default(), max_timestamp: i64::MIN };
+        walk(self.header, source, |record, has_key| {
+            seen.facts.see(record.offset_delta, record.timestamp, has_key);
+            seen.max_timestamp = seen.max_timestamp.max(record.timestamp);
             ControlFlow::Continue(())
         })?;
-        Ok(Consumed { output: (newest, source.position() as usize), complete: true })
+        Ok(Consumed { output: (seen, source.position() as usize), complete: true })
     }
 }
 

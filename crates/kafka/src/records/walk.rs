@@ -17,16 +17,16 @@ pub struct RecordPosition {
     pub timestamp: i64,
 }
 
-/// Walks the `header.records_count` records of `source` and hands each position to `visit`, which may stop the walk.
-/// True when all records were seen; the source then stands behind the last one.
+/// Walks the `header.records_count` records of `source` and hands each position to `visit`, with whether the
+/// record has a key; it may stop the walk. True when all records were seen; the source then stands behind the last one.
 pub(super) fn walk<S: Source>(
     header: &BatchHeader,
     source: &mut S,
-    mut visit: impl FnMut(RecordPosition) -> ControlFlow<()>,
+    mut visit: impl FnMut(RecordPosition, bool) -> ControlFlow<()>,
 ) -> Result<bool, RecordsError> {
     for index in 0..header.records_count {
-        let position = record(header, source, index)?;
-        if visit(position).is_break() {
+        let (position, has_key) = record(header, source, index)?;
+        if visit(position, has_key).is_break() {
             return Ok(false);
         }
     }
@@ -44,7 +44,7 @@ fn record<S: Source>(
     header: &BatchHeader,
     source: &mut S,
     index: i32,
-) -> Result<RecordPosition, RecordsError> {
+) -> Result<(RecordPosition, bool), RecordsError> {
     let mut cursor = Cursor { source, index, end: u64::MAX };
     let size = cursor.length()?.ok_or_else(|| cursor.error("size is negative"))?;
     cursor.end = cursor.source.position() + size as u64;
@@ -54,7 +54,8 @@ fn record<S: Source>(
     if offset_delta != index {
         return Err(cursor.error("offset deltas are not dense"));
     }
-    let timestamp = header.base_timestamp.checked_add(timestamp_delta).ok_or(RecordsError::Timestamp)?;
+    let timestamp =
+        header.base_timestamp.checked_add(timestamp_delta).ok_or(RecordsError::Timestamp { index })?;
     let key = cursor.length()?;
     cursor.skip(key.unwrap_or(0))?;
     let value = cursor.length()?;
@@ -69,7 +70,7 @@ fn record<S: Source>(
     if cursor.source.position() != cursor.end {
         return Err(cursor.error("fields are shorter than the record"));
     }
-    Ok(RecordPosition { offset_delta, timestamp })
+    Ok((RecordPosition { offset_delta, timestamp }, key.is_some()))
 }
 
 impl<S: Source> Cursor<'_, S> {

@@ -7,13 +7,19 @@ use crate::event::Event;
 use crate::request::*;
 use crate::sample::batch;
 use model::job::JobError;
-use model::{BatchHeader, ErrorCode, Offset};
+use model::{BatchHeader, ErrorCode, Offset, RecordFacts};
 use std::time::Duration;
 
 fn produce(producer: Option<(i64, i32)>, count: i32) -> Request {
     let bytes = batch(count, 1_000_000, producer, 3000);
     let header = BatchHeader::read(&bytes).expect("header");
-    let partition = ProducePartition { index: 0, batch: Ok(ProducedBatch { header, bytes }) };
+    let (oldest, newest) = (Some((0, header.base_timestamp)), Some((0, header.max_timestamp)));
+    let facts = RecordFacts { oldest, newest, keyless: None };
+    produce_batch(ProducedBatch { header, bytes, facts })
+}
+
+fn produce_batch(batch: ProducedBatch) -> Request {
+    let partition = ProducePartition { index: 0, batch: Ok(batch) };
     let topic = ProduceTopic { topic: TopicRef::Name("a".into()), partitions: vec![partition] };
     Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(5), topics: vec![topic] })
 }
@@ -185,6 +191,35 @@ fn delete_records_and_list_offsets() {
         matches!(list(&mut h, OffsetTarget::Timestamp(5)), FoundOffset::InBatch { batch, from: 5, .. } if batch.base_offset == Offset(4))
     );
     assert!(matches!(list(&mut h, OffsetTarget::Timestamp(2_000_000)), FoundOffset::Nothing));
+}
+
+#[test]
+fn records_that_break_a_rule_of_their_topic_are_named() {
+    let mut h = Harness::new();
+    let config = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    let configs =
+        vec![config("cleanup.policy", "compact"), config("message.timestamp.before.max.ms", "1000")];
+    create(&mut h, vec![NewTopic { configs, ..new_topic("a", 1) }]);
+    let now = h.now.wall.0;
+    let mut send = |oldest, newest, keyless| {
+        let bytes = batch(5, now, None, 100);
+        let header = BatchHeader::read(&bytes).expect("header");
+        let facts = RecordFacts { oldest, newest, keyless };
+        match h.call(produce_batch(ProducedBatch { header, bytes, facts })) {
+            Response::Produce(mut response) => {
+                let it = response.topics.remove(0).partitions.remove(0);
+                (it.refusal.code, it.record_errors.into_iter().map(|(place, _)| place).collect::<Vec<_>>())
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let fine = (ErrorCode::None, vec![]);
+    assert_eq!(send(Some((0, now - 1000)), Some((1, now)), None), fine);
+    assert_eq!(send(None, None, None), fine, "records without timestamps are neither old nor new");
+    assert_eq!(send(Some((3, now - 1001)), Some((0, now)), None), (ErrorCode::InvalidTimestamp, vec![3]));
+    let late = Some((1, now + 3_600_001));
+    assert_eq!(send(Some((3, now - 1001)), late, None), (ErrorCode::InvalidTimestamp, vec![1, 3]));
+    assert_eq!(send(Some((0, now)), Some((0, now)), Some(2)), (ErrorCode::InvalidRecord, vec![2]));
 }
 
 #[test]

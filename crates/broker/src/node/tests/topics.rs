@@ -143,7 +143,7 @@ fn the_offsets_topic_appears_with_the_first_coordinator_and_takes_no_records() {
     let found = metadata(&mut h, None, false);
     assert_eq!(found.topics.len(), 1);
     assert!(found.topics[0].is_internal);
-    let partition = ProducePartition { index: 0, batch: Err(Refusal::OK) };
+    let partition = ProducePartition { index: 0, batch: Err(BatchRefusal::default()) };
     let topic = ProduceTopic { topic: TopicRef::Id(found.topics[0].id), partitions: vec![partition] };
     match h.call(Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(1), topics: vec![topic] }))
     {

@@ -2,6 +2,7 @@
 
 use broker::request::*;
 use bytes::Bytes;
+use model::batch::{HEADER_BYTES, crc_of};
 use model::{ErrorCode, LeaderEpoch, NodeId, Offset, StoredBatch};
 
 use super::*;
@@ -81,7 +82,7 @@ fn produce(session: &mut Session, version: i16, values: &mut Values) {
                         assert_eq!(batch.bytes, bytes);
                         assert_eq!((batch.header.records_count, batch.header.max_timestamp), (3, 3));
                     }
-                    (Err(refusal), None) => assert_eq!(refusal.code, ErrorCode::InvalidRecord),
+                    (Err(it), None) => assert_eq!(it.refusal.code, ErrorCode::InvalidRecord),
                     other => panic!("{other:?}"),
                 }
             }
@@ -94,6 +95,7 @@ fn produce(session: &mut Session, version: i16, values: &mut Values) {
                 .map(|partition| ProducedPartition {
                     index: partition.index,
                     refusal: refusal(values),
+                    record_errors: (0..values.below(3) as i32).map(|place| (place, text(values))).collect(),
                     base_offset: values.int64(),
                     log_append_time_ms: values.int64(),
                     log_start_offset: values.int64(),
@@ -123,6 +125,11 @@ fn produce(session: &mut Session, version: i16, values: &mut Values) {
             assert_eq!((it.base_offset, it.log_append_time_ms), (said.base_offset, said.log_append_time_ms));
             assert_eq!(it.log_start_offset, if version >= 5 { said.log_start_offset } else { -1 });
             assert_eq!(it.error_message, message_of(&said.refusal).filter(|_| version >= 8));
+            let told = it.record_errors.iter().map(|it| {
+                (it.batch_index, it.batch_index_error_message.as_deref().unwrap_or_default().to_owned())
+            });
+            let expected = if version >= 8 { said.record_errors.clone() } else { vec![] };
+            assert_eq!(told.collect::<Vec<_>>(), expected);
             let leader = said.current_leader.filter(|_| version >= 10).unwrap_or((NodeId(-1), -1));
             let told = (NodeId(it.current_leader.leader_id), it.current_leader.leader_epoch);
             assert_eq!(told, leader);
@@ -139,12 +146,37 @@ pub(super) fn produce_one(records: Option<Bytes>, acks: i16) -> ProduceRequest {
 }
 
 /// Why validation refuses a batch.
-fn produce_refusal(records: Bytes, version: i16) -> Refusal {
+fn batch_refusal(records: Bytes, version: i16) -> BatchRefusal {
     let frame = frame(&produce_one(Some(records), 1), version);
     let Ok(Step::Ask { request: Request::Produce(it), .. }) = session().on_frame(frame) else {
         panic!("the core says the rest")
     };
     it.topics[0].partitions[0].batch.clone().expect_err("a bad batch")
+}
+
+fn produce_refusal(records: Bytes, version: i16) -> Refusal {
+    batch_refusal(records, version).refusal
+}
+
+#[test]
+fn a_malformed_record_is_named_by_its_place() {
+    let mut builder = BatchBuilder::new(Codec::None);
+    for value in [&b"one"[..], b"two"] {
+        builder.push(&NewRecord { timestamp: 1, value: Some(value), ..NewRecord::default() });
+    }
+    let mut bytes = builder.build().expect("a batch").to_vec();
+    // The second record's offset delta: behind its size, attributes and timestamp delta.
+    let second = HEADER_BYTES + 1 + usize::from(bytes[HEADER_BYTES] >> 1);
+    bytes[second + 3] = 10;
+    let crc = crc_of(&bytes);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    let refusal = batch_refusal(bytes.into(), 9);
+    assert_eq!(refusal.refusal.code, ErrorCode::InvalidRecord);
+    let text = refusal.refusal.message.expect("a sentence");
+    assert_eq!(refusal.records, [(1, text)]);
+    // A fault of the whole batch names none.
+    let good = batch(Codec::None, &[1, 2]);
+    assert!(batch_refusal([good.clone(), good].concat().into(), 9).records.is_empty());
 }
 
 #[test]
@@ -201,6 +233,7 @@ fn acks_0_is_answered_by_silence_or_the_end_of_the_connection() {
         let partition = ProducedPartition {
             index: 0,
             refusal: code.into(),
+            record_errors: vec![],
             base_offset: 0,
             log_append_time_ms: -1,
             log_start_offset: 0,
@@ -598,7 +631,7 @@ fn many_small_bombs_in_one_produce_meet_a_limit() {
         panic!("the core says the rest")
     };
     let codes: Vec<_> =
-        it.topics[0].partitions.iter().map(|it| it.batch.as_ref().err().map(|it| it.code)).collect();
+        it.topics[0].partitions.iter().map(|it| it.batch.as_ref().err().map(|it| it.refusal.code)).collect();
     assert_eq!(codes[..2], [None, None]);
     assert!(codes[3..].iter().all(|code| *code == Some(ErrorCode::MessageTooLarge)), "{codes:?}");
 }

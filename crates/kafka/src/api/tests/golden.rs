@@ -133,6 +133,7 @@ fn old_records() {
             let partition = ProducedPartition {
                 index: 0,
                 refusal: Refusal::OK,
+                record_errors: vec![],
                 base_offset: 17,
                 log_append_time_ms: -1,
                 log_start_offset: 2,
