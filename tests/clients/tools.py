@@ -51,7 +51,7 @@ class Check:
         self.logging = os.path.join(work, "log4j2.properties")
         with open(self.logging, "w", encoding="ascii") as f:
             f.write(LOG)
-        self.failures = self.steps = self.later = 0
+        self.failures = self.steps = 0
 
     def tool(self, name, *args, stdin=""):
         server = "--bootstrap-server"
@@ -59,17 +59,12 @@ class Check:
                 "-cp", os.path.join(HOME, "kafka-tools", "*"), TOOLS[name], server, self.bootstrap, *args]
         return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=TOOL_S)
 
-    def step(self, what, name, *args, stdin="", code=0, out=(), err=(), never=(), later=None):
-        """Runs a tool; `out`, `err` are patterns that must be found, `never` ones that must not be. `later` names an API
-        without which the step is passed over, as long as the server does not advertise it."""
+    def step(self, what, name, *args, stdin="", code=0, out=(), err=(), never=()):
+        """Runs a tool; `out`, `err` are patterns that must be found, `never` ones that must not be."""
         self.steps += 1
         began = time.monotonic()
         try:
             done = self.tool(name, *args, stdin=stdin)
-            if later and "UnsupportedVersionException" in done.stdout + done.stderr:
-                self.later += 1
-                print(f"later {what}: the server does not advertise {later}")
-                return
             if done.returncode != code:
                 raise Wrong(f"exit code {done.returncode}, expected {code}")
             for text, patterns in ((done.stdout, out), (done.stdout + done.stderr, err)):
@@ -143,7 +138,7 @@ class Check:
         self.step("console consumer: the group reads again", "consume", "--topic", t, "--group", g, "--max-messages", "210",
                   err=["Processed a total of 210 messages"])
         self.step("consumer-groups: delete offsets", "groups", "--delete-offsets", "--group", g, "--topic", f"{t}:0",
-                  out=[rf"^{t}\s+0\s+Successful"], later="OffsetDelete (key 47)")
+                  out=[rf"^{t}\s+0\s+Successful"])
         self.step("consumer-groups: delete", "groups", "--delete", "--group", g, out=[r"Deletion of requested consumer groups .* was successful"])
         self.step("consumer-groups: a deleted group is gone", "groups", "--list", never=[rf"^{g}$"])
 
@@ -192,7 +187,7 @@ def main():
         finally:
             if peer:
                 peer.sh("wipe")
-    print(f"{check.steps - failures - check.later} of {check.steps} steps as expected in {time.monotonic() - began:.0f} s")
+    print(f"{check.steps - failures} of {check.steps} steps as expected in {time.monotonic() - began:.0f} s")
     sys.exit(1 if failures else 0)
 
 

@@ -8,7 +8,7 @@ use kafka::wire::Str;
 use model::ErrorCode;
 use serde_json::Value;
 use std::future::Future;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 /// Where the cluster is
@@ -80,6 +80,7 @@ pub fn sentence(error: &Error) -> String {
             Some(ErrorCode::UnknownTopicOrPartition) => "`sternpost topic list` shows what there is",
             Some(ErrorCode::TopicAlreadyExists) => "`sternpost topic alter` changes it",
             Some(ErrorCode::NonEmptyGroup | ErrorCode::UnknownMemberId) => "stop its consumers first",
+            Some(ErrorCode::GroupSubscribedToTopic) => "stop the consumers of that topic first",
             Some(ErrorCode::GroupIdNotFound) => "`sternpost group list` shows those there are",
             Some(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) => {
                 "the topic's config max.message.bytes is the limit"
@@ -117,21 +118,9 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
     lines.join("\n")
 }
 
-/// Whether to go on: asks on a terminal, and takes silence elsewhere for yes.
-///
-/// # Errors
-/// When the answer is no.
-pub fn confirm(question: &str, sure: bool) -> Result<(), String> {
-    if sure || !std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err("nothing was changed: the answer was no".to_string()),
-    }
+/// `1 partition`, `2 partitions`.
+pub fn counted(count: i64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What is said when records could not be written.

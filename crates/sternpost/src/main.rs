@@ -2,6 +2,7 @@
 //! stdout, talk to stderr; an error is one sentence and exit code 1 (2 for a wrong command line).
 
 mod bench;
+mod caution;
 mod cluster;
 mod completions;
 mod consume;

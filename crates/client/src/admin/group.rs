@@ -10,6 +10,9 @@ use kafka::message::list_groups::ListGroupsRequest;
 use kafka::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use kafka::message::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use kafka::message::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
@@ -171,6 +174,34 @@ impl Client {
         })
         .await
         .map(drop)
+    }
+
+    /// Deletes offsets that a group has committed, in topics that none of its members reads. The broker's verdict for
+    /// each partition.
+    pub async fn delete_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, ErrorCode>, Error> {
+        let mut by_topic: BTreeMap<&Str, Vec<OffsetDeleteRequestPartition>> = BTreeMap::new();
+        for at in partitions {
+            let partition = OffsetDeleteRequestPartition { partition_index: at.partition };
+            by_topic.entry(&at.topic).or_default().push(partition);
+        }
+        let topics = by_topic
+            .into_iter()
+            .map(|(name, partitions)| OffsetDeleteRequestTopic { name: name.clone(), partitions });
+        let request = OffsetDeleteRequest { group_id: Str::from(group), topics: topics.collect() };
+        let what = format!("delete offsets of group {group}");
+        let answer = self.ask_coordinator(group, &what, &request, |answer| answer.error_code).await?;
+        let topics = answer.topics.into_iter().map(|topic| (topic.name.detached(), topic.partitions));
+        let verdicts = topics.flat_map(|(name, partitions)| {
+            partitions.into_iter().map(move |partition| {
+                let at = TopicPartition::new(&name, partition.partition_index);
+                (at, ErrorCode::from_code(partition.error_code))
+            })
+        });
+        Ok(verdicts.collect())
     }
 
     /// What a group has committed, for some partitions or for all.

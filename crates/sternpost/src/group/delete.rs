@@ -1,7 +1,8 @@
 //! `group delete`: says what will be lost and asks first.
 
 use super::describe::{look, unknown};
-use crate::cluster::{ClusterArgs, confirm, names, sentence};
+use crate::caution::Caution;
+use crate::cluster::{ClusterArgs, counted, names, sentence};
 use serde_json::json;
 
 /// Delete groups without members, with their committed offsets
@@ -13,12 +14,8 @@ pub struct Delete {
     /// A name, as Kafka's tools take it
     #[arg(short, long, value_name = "GROUP")]
     group: Vec<String>,
-    /// Only say what would be deleted
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    caution: Caution,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -33,24 +30,20 @@ pub async fn run(word: &Delete) -> Result<(), String> {
             return Err(unknown(&group));
         }
         eprintln!(
-            "group {group}: {}, committed offsets of {} partitions",
+            "group {group}: {}, committed offsets of {}",
             seen.description.state,
-            seen.committed.len()
+            counted(seen.committed.len() as i64, "partition")
         );
         found.push(group);
     }
-    if !word.dry_run {
-        confirm(&format!("delete {} group(s) for good?", found.len()), word.yes)?;
-    }
+    let goes_on =
+        word.caution.consent(&format!("delete {} for good?", counted(found.len() as i64, "group")))?;
     for group in found {
-        if !word.dry_run {
+        if goes_on {
             client.delete_group(&group).await.map_err(|error| sentence(&error))?;
         }
-        let value = json!({"group": *group, "deleted": !word.dry_run, "dry_run": word.dry_run});
-        word.cluster.show(&value, || {
-            let verb = if word.dry_run { "would delete" } else { "deleted" };
-            format!("{verb} group {group}")
-        });
+        let value = json!({"group": *group, "deleted": goes_on, "dry_run": word.caution.dry_run});
+        word.cluster.show(&value, || format!("{} group {group}", word.caution.verb()));
     }
     Ok(())
 }

@@ -1,14 +1,16 @@
-//! `group`: list, describe, delete consumer groups and set their offsets, on any Kafka cluster.
+//! `group`: list, describe, delete consumer groups, set and delete their offsets, on any Kafka cluster.
 
 mod delete;
+mod delete_offsets;
 mod describe;
 mod list;
 mod reset;
+mod scope;
 
 use crate::cluster::block_on;
 use clap::Subcommand;
 
-/// List, describe and delete consumer groups, and reset their offsets
+/// List, describe and delete consumer groups, and reset or delete their offsets
 #[derive(clap::Args, Debug)]
 pub struct Group {
     #[command(subcommand)]
@@ -20,6 +22,7 @@ enum Verb {
     List(list::List),
     Describe(describe::Describe),
     ResetOffsets(reset::ResetOffsets),
+    DeleteOffsets(delete_offsets::DeleteOffsets),
     Delete(delete::Delete),
 }
 
@@ -33,6 +36,7 @@ pub fn run(word: &Group) -> Result<(), String> {
             Verb::List(verb) => list::run(verb).await,
             Verb::Describe(verb) => describe::run(verb).await,
             Verb::ResetOffsets(verb) => reset::run(verb).await,
+            Verb::DeleteOffsets(verb) => delete_offsets::run(verb).await,
             Verb::Delete(verb) => delete::run(verb).await,
         }
     })

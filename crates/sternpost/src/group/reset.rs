@@ -2,6 +2,7 @@
 //! `--execute`, and an offset outside a partition becomes its nearer end.
 
 use super::describe::look;
+use super::scope::{self, Scope};
 use crate::cluster::{ClusterArgs, sentence, table};
 use crate::moment;
 use client::admin::{Member, OffsetAt};
@@ -22,7 +23,7 @@ pub struct ResetOffsets {
     #[arg(short, long, value_name = "GROUP")]
     group: Option<String>,
     /// A topic, or some of its partitions
-    #[arg(short, long, value_name = "TOPIC[:0,1,2]", group = "scope", value_parser = scope)]
+    #[arg(short, long, value_name = "TOPIC[:0,1,2]", group = "scope", value_parser = scope::read)]
     topic: Vec<Scope>,
     /// Every partition the group has committed
     #[arg(long, group = "scope")]
@@ -50,25 +51,6 @@ pub struct ResetOffsets {
     execute: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Scope {
-    topic: String,
-    partitions: Vec<i32>,
-}
-
-fn scope(text: &str) -> Result<Scope, String> {
-    let Some((topic, partitions)) = text.split_once(':') else {
-        return Ok(Scope { topic: text.to_string(), partitions: Vec::new() });
-    };
-    let partitions: Result<Vec<i32>, _> = partitions.split(',').map(str::parse).collect();
-    match partitions {
-        Ok(partitions) if partitions.iter().all(|partition| *partition >= 0) => {
-            Ok(Scope { topic: topic.to_string(), partitions })
-        }
-        _ => Err("TOPIC or TOPIC:0,1,2 is wanted".to_string()),
-    }
 }
 
 /// Plans, shows and, if asked to, commits.
@@ -176,20 +158,4 @@ async fn plan(
         (at.clone(), wanted.clamp(start, end.max(start)))
     });
     Ok(plan.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scopes_are_read() {
-        let of = |topic: &str, partitions: &[i32]| {
-            Ok(Scope { topic: topic.to_string(), partitions: partitions.to_vec() })
-        };
-        assert_eq!(scope("flights"), of("flights", &[]));
-        assert_eq!(scope("flights:0,11"), of("flights", &[0, 11]));
-        assert!(scope("flights:").is_err());
-        assert!(scope("flights:-1").is_err());
-    }
 }

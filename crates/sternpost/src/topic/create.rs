@@ -1,6 +1,6 @@
 //! `topic create`.
 
-use crate::cluster::{ClusterArgs, names, pair, sentence};
+use crate::cluster::{ClusterArgs, counted, names, pair, sentence};
 use client::admin::NewTopic;
 use model::ErrorCode;
 use serde_json::json;
@@ -72,9 +72,4 @@ pub async fn run(word: &Create) -> Result<(), String> {
         });
     }
     Ok(())
-}
-
-/// `1 partition`, `2 partitions`.
-pub fn counted(count: i64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,8 +1,8 @@
 //! `topic delete`: says what will be lost and asks first.
 
-use super::create::counted;
 use super::describe::ends;
-use crate::cluster::{ClusterArgs, confirm, names, sentence};
+use crate::caution::Caution;
+use crate::cluster::{ClusterArgs, counted, names, sentence};
 use serde_json::json;
 
 /// Delete topics with all their records
@@ -14,12 +14,8 @@ pub struct Delete {
     /// A name, as Kafka's tools take it
     #[arg(long, value_name = "TOPIC")]
     topic: Vec<String>,
-    /// Only say what would be deleted
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    caution: Caution,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -40,21 +36,17 @@ pub async fn run(word: &Delete) -> Result<(), String> {
         );
         found.push((name, topic.partitions.len(), offsets));
     }
-    if !word.dry_run {
-        confirm(&format!("delete {} for good?", counted(found.len() as i64, "topic")), word.yes)?;
-    }
+    let goes_on =
+        word.caution.consent(&format!("delete {} for good?", counted(found.len() as i64, "topic")))?;
     for (name, partitions, records) in found {
-        if !word.dry_run {
+        if goes_on {
             client.delete_topic(&name).await.map_err(|error| sentence(&error))?;
         }
         let value = json!({
-            "topic": *name, "deleted": !word.dry_run, "dry_run": word.dry_run,
+            "topic": *name, "deleted": goes_on, "dry_run": word.caution.dry_run,
             "partitions": partitions, "records": records,
         });
-        word.cluster.show(&value, || {
-            let verb = if word.dry_run { "would delete" } else { "deleted" };
-            format!("{verb} topic {name}")
-        });
+        word.cluster.show(&value, || format!("{} topic {name}", word.caution.verb()));
     }
     Ok(())
 }

@@ -245,6 +245,16 @@ fn offsets_of_a_group_are_reset() {
     assert_eq!(reset(&["--shift-by", "-1", "--execute"]), 3);
     assert_eq!(cluster.stdout(&consume), "4\n");
     assert_eq!(cluster.stdout(&["group", "list"]), "GROUP  STATE\ng      Empty\n");
+    let delete = ["group", "delete-offsets", "g", "--topic", "flights:0"];
+    let told = cluster.json(&[&delete[..], &["--dry-run"]].concat());
+    assert_eq!(
+        (&told["partitions"][0]["offset"], &told["partitions"][0]["deleted"]),
+        (&4.into(), &false.into())
+    );
+    let table = "TOPIC    PARTITION  OFFSET  RESULT\nflights  0          4       deleted\n";
+    assert_eq!(cluster.stdout(&delete), table);
+    cluster.refused(&delete, &["group g has committed nothing there"]);
+    cluster.refused(&["group", "delete-offsets", "nobody", "--all-topics"], &["group nobody does not exist"]);
     assert_eq!(cluster.stdout(&["group", "delete", "g"]), "deleted group g\n");
     cluster.refused(&["group", "describe", "g"], &["group g does not exist", "group list"]);
 }
