@@ -2,7 +2,7 @@
 //! group: changed by `apply` alone, the same on every replica.
 
 use model::{NodeId, PartitionId, ShardId, TopicId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// Coordinator partitions: group ids hash to one of them, each lives in a shard. Fixed for the life of a cluster.
@@ -88,10 +88,31 @@ impl Topic {
     }
 }
 
+/// All topics, with the count of their partitions beside them. On disk the map alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Topics {
+    by_id: BTreeMap<TopicId, Topic>,
+    partition_count: u64,
+}
+
+impl Serialize for Topics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.by_id.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Topics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Topics, D::Error> {
+        let by_id = BTreeMap::<TopicId, Topic>::deserialize(deserializer)?;
+        let partition_count = by_id.values().map(|topic| topic.shards.len() as u64).sum();
+        Ok(Topics { by_id, partition_count })
+    }
+}
+
 /// The whole catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalog {
-    topics: BTreeMap<TopicId, Topic>,
+    topics: Topics,
     names: BTreeMap<String, TopicId>,
     coordinators: Vec<ShardId>,
     node_configs: BTreeMap<Option<NodeId>, BTreeMap<String, String>>,
@@ -107,22 +128,27 @@ impl Catalog {
 
     /// A topic by name.
     pub fn by_name(&self, name: &str) -> Option<&Topic> {
-        self.names.get(name).map(|id| &self.topics[id])
+        self.names.get(name).map(|id| &self.topics.by_id[id])
     }
 
     /// A topic by id.
     pub fn by_id(&self, id: TopicId) -> Option<&Topic> {
-        self.topics.get(&id)
+        self.topics.by_id.get(&id)
     }
 
     /// All topics, sorted by name.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
-        self.names.values().map(|id| &self.topics[id])
+        self.names.values().map(|id| &self.topics.by_id[id])
     }
 
     /// Number of topics.
     pub fn topic_count(&self) -> usize {
-        self.topics.len()
+        self.topics.by_id.len()
+    }
+
+    /// Number of partitions of all topics.
+    pub fn partition_count(&self) -> u64 {
+        self.topics.partition_count
     }
 
     /// Where the coordinator of `group` lives; `None` before the cluster is formatted.
@@ -158,28 +184,31 @@ impl Catalog {
                 Some(CatalogChange::Formatted)
             }
             CatalogCommand::CreateTopic { name, id, shards, configs } => {
-                if self.names.contains_key(&name) || self.topics.contains_key(&id) {
+                if self.names.contains_key(&name) || self.topics.by_id.contains_key(&id) {
                     return None;
                 }
                 self.partitions_placed += shards.len() as u64;
                 self.names.insert(name.clone(), id);
                 let topic = Topic { name, id, shards, configs };
                 let created = topic.partitions().collect();
-                self.topics.insert(id, topic);
+                self.topics.partition_count += topic.shards.len() as u64;
+                self.topics.by_id.insert(id, topic);
                 Some(CatalogChange::PartitionsAdded(created))
             }
             CatalogCommand::AddPartitions { id, from, shards } => {
-                let topic = self.topics.get_mut(&id)?;
+                let topic = self.topics.by_id.get_mut(&id)?;
                 let before = topic.shards.len();
                 if before != from as usize {
                     return None;
                 }
                 self.partitions_placed += shards.len() as u64;
+                self.topics.partition_count += shards.len() as u64;
                 topic.shards.extend(shards);
                 Some(CatalogChange::PartitionsAdded(topic.partitions().skip(before).collect()))
             }
             CatalogCommand::DeleteTopic { id } => {
-                let topic = self.topics.remove(&id)?;
+                let topic = self.topics.by_id.remove(&id)?;
+                self.topics.partition_count -= topic.shards.len() as u64;
                 self.names.remove(&topic.name);
                 Some(CatalogChange::TopicDeleted {
                     partitions: topic.partitions().collect(),
@@ -187,7 +216,7 @@ impl Catalog {
                 })
             }
             CatalogCommand::SetTopicConfigs { id, configs } => {
-                self.topics.get_mut(&id)?.configs = configs;
+                self.topics.by_id.get_mut(&id)?.configs = configs;
                 Some(CatalogChange::Configs)
             }
             CatalogCommand::SetNodeConfigs { node, configs } => {
@@ -262,7 +291,18 @@ mod tests {
             matches!(catalog.apply(CatalogCommand::DeleteTopic { id }), Some(CatalogChange::TopicDeleted { partitions, .. }) if partitions.len() == 4)
         );
         assert!(catalog.by_name("a").is_none());
-        assert_eq!(catalog.partitions_placed(), 4);
+        assert_eq!((catalog.partitions_placed(), catalog.partition_count()), (4, 0));
+    }
+
+    #[test]
+    fn partitions_are_counted_over_a_snapshot() {
+        let mut catalog = Catalog::default();
+        create(&mut catalog, "a", 1, 3);
+        create(&mut catalog, "b", 2, 5);
+        catalog.apply(CatalogCommand::DeleteTopic { id: TopicId([1; 16]) });
+        let bytes = postcard::to_allocvec(&catalog).expect("plain data");
+        let read: Catalog = postcard::from_bytes(&bytes).expect("as written");
+        assert_eq!((read.partition_count(), &read), (5, &catalog));
     }
 
     #[test]

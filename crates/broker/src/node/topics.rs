@@ -25,8 +25,6 @@ const PARTITIONS_MAX: u64 = 200_000;
 const PRODUCER_ID_BLOCK: i64 = 1000;
 /// How long auto-creation may take before a metadata request is answered without.
 const AUTO_CREATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Metadata requests without an end make room for others: topics named in one request.
-const METADATA_TOPICS_MAX: usize = 100_000;
 
 /// Name of Kafka's topic for the positions of groups; internal.
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -128,9 +126,7 @@ impl Node {
     fn describe_topics(&self, request: &Metadata) -> MetadataResponse {
         let topics = match &request.topics {
             None => self.catalog.topics().map(|topic| self.topic_metadata(topic)).collect(),
-            Some(asked) => {
-                asked.iter().take(METADATA_TOPICS_MAX).map(|topic| self.metadata_of(topic)).collect()
-            }
+            Some(asked) => asked.iter().map(|topic| self.metadata_of(topic)).collect(),
         };
         MetadataResponse {
             brokers: vec![self.config.endpoint.clone()],
@@ -213,8 +209,9 @@ impl Node {
         let mut topics = Vec::with_capacity(request.topics.len());
         let mut new_partitions = 0;
         let mut place = self.catalog.partitions_placed();
+        let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
         for topic in &request.topics {
-            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+            let twice = repeated.contains(topic.name.as_str());
             let checked = self.check_new_topic(topic, twice, new_partitions);
             topics.push(match checked {
                 Err(refusal) => CreatedTopic {
@@ -274,11 +271,7 @@ impl Node {
             ));
         }
         let partitions = self.check_partitions(topic)?;
-        let total = self.catalog.topics().map(|topic| topic.shards.len() as u64).sum::<u64>();
-        if total + already_new + partitions as u64 > PARTITIONS_MAX {
-            let text = format!("a node holds at most {PARTITIONS_MAX} partitions; it has {total}");
-            return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
-        }
+        self.check_room(already_new + partitions as u64)?;
         let mut configs = BTreeMap::new();
         for (name, value) in &topic.configs {
             let Some(value) = value else { continue }; // null means: as without
@@ -286,6 +279,16 @@ impl Node {
             configs.insert(name.clone(), value.clone());
         }
         Ok((partitions, configs))
+    }
+
+    /// Whether so many new partitions fit on the node.
+    fn check_room(&self, new: u64) -> Result<(), Refusal> {
+        let total = self.catalog.partition_count();
+        if total + new > PARTITIONS_MAX {
+            let text = format!("a node holds at most {PARTITIONS_MAX} partitions; it has {total}");
+            return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
+        }
+        Ok(())
     }
 
     fn check_partitions(&self, topic: &NewTopic) -> Result<usize, Refusal> {
@@ -369,11 +372,19 @@ impl Node {
         let mut waiting = 0;
         let mut results = Vec::with_capacity(request.topics.len());
         let mut place = self.catalog.partitions_placed();
+        let mut new_partitions = 0;
+        let repeated = repeated(request.topics.iter().map(|(name, ..)| name.as_str()));
         for (name, wanted, assignments) in &request.topics {
-            let twice = request.topics.iter().filter(|(other, ..)| other == name).count() > 1;
-            let refusal = match self.check_more_partitions(name, *wanted, assignments, twice) {
+            let checked = match repeated.contains(name.as_str()) {
+                true => {
+                    Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in one request"))
+                }
+                false => self.check_more_partitions(name, *wanted, assignments, new_partitions),
+            };
+            let refusal = match checked {
                 Err(refusal) => refusal,
                 Ok((id, from, to)) => {
+                    new_partitions += (to - from) as u64;
                     if !request.validate_only {
                         let shards = self.place(&mut place, to - from);
                         waiting += to - from;
@@ -395,13 +406,10 @@ impl Node {
         name: &str,
         wanted: i32,
         assignments: &[Vec<NodeId>],
-        twice: bool,
+        already_new: u64,
     ) -> Result<(TopicId, usize, usize), Refusal> {
         if let Some(reason) = &self.frozen {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
-        }
-        if twice {
-            return Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in one request"));
         }
         let topic = self.catalog.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let from = topic.shards.len();
@@ -411,11 +419,7 @@ impl Node {
                 format!("the topic has {from} partitions; their number can only grow, not become {wanted}");
             return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
         }
-        let total = self.catalog.topics().map(|topic| topic.shards.len() as u64).sum::<u64>();
-        if total + (to - from) as u64 > PARTITIONS_MAX {
-            let text = format!("a node holds at most {PARTITIONS_MAX} partitions; it has {total}");
-            return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
-        }
+        self.check_room(already_new + (to - from) as u64)?;
         let fits =
             assignments.len() == to - from && assignments.iter().all(|nodes| nodes == &[self.config.node]);
         if !assignments.is_empty() && !fits {
@@ -575,4 +579,10 @@ impl Node {
         };
         self.reply(token, Response::InitProducerId(response), out);
     }
+}
+
+/// Names that come more than once.
+fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| !seen.insert(*name)).collect()
 }

@@ -19,6 +19,14 @@ pub fn create(harness: &mut Harness, topics: Vec<NewTopic>) -> Vec<ErrorCode> {
     }
 }
 
+fn delete(harness: &mut Harness, topic: TopicRef) {
+    let request = DeleteTopics { topics: vec![topic], timeout: Duration::from_secs(5) };
+    match harness.call(Request::DeleteTopics(request)) {
+        Response::DeleteTopics(response) => assert!(response.topics[0].refusal.is_ok(), "{response:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn metadata(harness: &mut Harness, names: Option<&[&str]>, allow: bool) -> MetadataResponse {
     let topics = names.map(|names| names.iter().map(|name| TopicRef::Name((*name).into())).collect());
     match harness.call(Request::Metadata(Metadata { topics, allow_auto_topic_creation: allow })) {
@@ -40,14 +48,24 @@ fn create_describe_delete_over_restarts() {
     assert_eq!(found.topics.iter().map(|t| t.partitions.len()).collect::<Vec<_>>(), [6, 1]);
     assert!(found.topics[0].partitions.iter().all(|p| p.error.is_none() && p.leader_epoch == 1));
     let id = found.topics[0].id;
-    let delete = DeleteTopics { topics: vec![TopicRef::Id(id)], timeout: Duration::from_secs(5) };
-    match h.call(Request::DeleteTopics(delete)) {
-        Response::DeleteTopics(response) => assert!(response.topics[0].refusal.is_ok()),
-        other => panic!("{other:?}"),
-    }
+    delete(&mut h, TopicRef::Id(id));
     let mut h = h.crash();
     assert_eq!(metadata(&mut h, None, false).topics.len(), 1);
     assert_eq!(h.status().partitions, 1);
+}
+
+#[test]
+fn topics_of_one_request_are_judged_together() {
+    let mut h = Harness::new();
+    create(&mut h, vec![new_topic("a", 9)]);
+    // Repeats are refused, each of them; 200,000 partitions is the limit of a node.
+    let asked = [("b", 1), ("c", 150_000), ("d", 49_992), ("e", 49_991), ("b", 1)];
+    let topics = asked.map(|(name, partitions)| new_topic(name, partitions)).to_vec();
+    let request = CreateTopics { topics, validate_only: true, timeout: Duration::from_secs(5) };
+    let Response::CreateTopics(response) = h.call(Request::CreateTopics(request)) else { panic!() };
+    let codes: Vec<_> = response.topics.iter().map(|topic| topic.refusal.code).collect();
+    let (twice, full) = (ErrorCode::InvalidRequest, ErrorCode::InvalidPartitions);
+    assert_eq!(codes, [twice, ErrorCode::None, full, ErrorCode::None, twice]);
 }
 
 #[test]
