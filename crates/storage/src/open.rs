@@ -123,6 +123,8 @@ impl std::convert::From<Failed> for OpenError {
 /// # Errors
 /// One sentence that says what to do. After an error of the device nothing must be tried again in this process.
 pub fn open<D: Disk>(disk: Arc<D>, options: Options) -> Result<Opened<D>, OpenError> {
+    // Once without the lock, which is a file: a directory of something else stays as it was.
+    find_identity(&*disk, &options)?;
     if !disk.lock()? {
         return Err(OpenError::Locked);
     }
