@@ -5,6 +5,8 @@ pub mod catalog;
 mod command;
 pub mod config;
 pub mod event;
+#[cfg(test)]
+mod golden;
 pub mod group;
 mod mutant;
 mod node;

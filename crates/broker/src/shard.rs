@@ -61,12 +61,12 @@ pub enum Applied {
 }
 
 /// The state of a shard as checkpoints keep it.
-#[derive(Serialize, Deserialize)]
-struct Snapshot {
-    epoch: i32,
-    partitions: Vec<(PartitionId, PartitionLog)>,
-    groups: GroupTable,
-    catalog: Option<Catalog>,
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) epoch: i32,
+    pub(crate) partitions: Vec<(PartitionId, PartitionLog)>,
+    pub(crate) groups: GroupTable,
+    pub(crate) catalog: Option<Catalog>,
 }
 
 /// One shard.
