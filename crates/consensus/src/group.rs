@@ -3,6 +3,8 @@
 //! The order that keeps the promises: what a message promises is durable before the message is given out; an entry is
 //! given out as committed when it is durable here and at a quorum. Several `Ready`s may be persisting at a time.
 
+mod view;
+
 use crate::log::{Log, change_of, snapshot_from_raft, snapshot_to_raft};
 use crate::translate::{fault, from_raft_message, to_raft_message};
 use crate::{
@@ -568,114 +570,6 @@ impl Group {
 
     fn role_change(&self) -> RoleChange {
         RoleChange { role: self.role(), term: self.term(), leader: self.leader() }
-    }
-}
-
-/// What a group knows.
-impl Group {
-    /// What it was told at the start.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Its role now; `Ready::role` tells changes.
-    pub fn role(&self) -> Role {
-        match self.node.raft.state {
-            StateRole::Follower => Role::Follower,
-            StateRole::PreCandidate => Role::PreCandidate,
-            StateRole::Candidate => Role::Candidate,
-            StateRole::Leader => Role::Leader,
-        }
-    }
-
-    /// Whether it leads, as far as it knows.
-    pub fn is_leader(&self) -> bool {
-        self.node.raft.state == StateRole::Leader
-    }
-
-    /// The leader of this term, if known.
-    pub fn leader(&self) -> Option<u64> {
-        Some(self.node.raft.leader_id).filter(|id| *id != INVALID_ID)
-    }
-
-    /// Its term.
-    pub fn term(&self) -> Term {
-        Term(self.node.raft.term)
-    }
-
-    /// Last entry of the log, durable or not.
-    pub fn last_index(&self) -> LogIndex {
-        LogIndex(self.node.raft.raft_log.last_index())
-    }
-
-    /// The term of that entry.
-    pub fn last_term(&self) -> Term {
-        Term(self.node.raft.raft_log.last_term())
-    }
-
-    /// Last entry known to be on a quorum; maybe not yet durable here.
-    pub fn committed(&self) -> LogIndex {
-        LogIndex(self.node.raft.raft_log.committed)
-    }
-
-    /// Last entry given out in `Ready::committed` or installed.
-    pub fn applied(&self) -> LogIndex {
-        LogIndex(self.node.raft.raft_log.applied())
-    }
-
-    /// Last entry known to be durable here.
-    pub fn persisted(&self) -> LogIndex {
-        LogIndex(self.node.raft.raft_log.persisted)
-    }
-
-    /// First entry still in memory.
-    pub fn first_index(&self) -> LogIndex {
-        self.node.store().base().next()
-    }
-
-    /// Term of an entry, while it is known.
-    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index < self.node.store().base() || index > self.last_index() {
-            return None;
-        }
-        self.node.raft.raft_log.term(index.0).ok().map(Term)
-    }
-
-    /// Whether the first entry of this leader's own term is applied: only then is its state complete enough to propose on.
-    pub fn is_settled_leader(&self) -> bool {
-        self.is_leader() && self.node.raft.apply_to_current_term()
-    }
-
-    /// The voters now, in order.
-    pub fn voters(&self) -> Vec<u64> {
-        let mut voters: Vec<u64> = self.node.raft.prs().conf().voters().ids().iter().collect();
-        voters.sort_unstable();
-        voters
-    }
-
-    /// Term, vote and commit index as they are now: for a checkpoint, once everything before is durable.
-    pub fn hard_state(&self) -> HardState {
-        let raft = &self.node.raft;
-        let commit = LogIndex(raft.raft_log.committed.min(raft.raft_log.persisted));
-        HardState { term: Term(raft.term), vote: raft.vote, commit }
-    }
-
-    /// What the leader knows to be durable at each replica.
-    pub fn progress(&self) -> Vec<(u64, LogIndex)> {
-        let followers = self.node.raft.prs().iter().map(|(id, progress)| (*id, LogIndex(progress.matched)));
-        let mut progress: Vec<_> = followers.collect();
-        progress.sort_unstable();
-        progress
-    }
-
-    /// Bytes of log held in memory.
-    pub fn log_bytes(&self) -> u64 {
-        self.node.store().size()
-    }
-
-    /// Why it stopped, if it did.
-    pub fn halted(&self) -> Option<Halt> {
-        self.halt
     }
 }
 
