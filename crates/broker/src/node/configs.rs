@@ -14,7 +14,7 @@ use crate::request::{
 };
 use crate::shard::Then;
 use model::{ErrorCode, Now};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Change = (String, AlterOp, Option<String>);
 
@@ -85,9 +85,11 @@ impl Node {
         const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
         let mut waiting = 0;
         let mut resources = Vec::with_capacity(request.resources.len());
+        let mut seen = BTreeSet::new();
+        let repeated: BTreeSet<&ConfigResource> =
+            request.resources.iter().map(|(resource, _)| resource).filter(|it| !seen.insert(*it)).collect();
         for (resource, changes) in &request.resources {
-            let twice = request.resources.iter().filter(|(other, _)| other == resource).count() > 1;
-            let checked = if twice {
+            let checked = if repeated.contains(resource) {
                 Err(Refusal::new(ErrorCode::InvalidRequest, "the resource is named twice in one request"))
             } else {
                 self.altered(resource, changes, request.replace_all)
@@ -95,6 +97,11 @@ impl Node {
             let refusal = match checked {
                 Err(refusal) => refusal,
                 Ok(command) => {
+                    if let (ConfigResource::Topic(name), CatalogCommand::SetTopicConfigs { configs, .. }) =
+                        (resource, &command)
+                    {
+                        self.remark(name, configs, out);
+                    }
                     if !request.validate_only {
                         waiting += 1;
                         self.shards[0].add(Command::Catalog(command), Some(Then::Gathered(token)));
@@ -128,8 +135,14 @@ impl Node {
                     let entries = describe_topic(&self.settings, &topic.configs);
                     entries.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.value)
                 };
-                let configs =
-                    changed(before, changes, topic_setting_is_list, check_topic_override, in_force)?;
+                let configs = changed(
+                    before,
+                    changes,
+                    replace_all,
+                    topic_setting_is_list,
+                    check_topic_override,
+                    in_force,
+                )?;
                 Ok(CatalogCommand::SetTopicConfigs { id: topic.id, configs })
             }
             ConfigResource::Broker(node) => {
@@ -142,7 +155,7 @@ impl Node {
                 let is_list =
                     |name: &str| node_setting(name).is_some_and(|setting| setting.kind == ConfigKind::List);
                 let in_force = |name: &str| self.settings.value(name).map(str::to_owned);
-                let configs = changed(before, changes, is_list, check_node_override, in_force)?;
+                let configs = changed(before, changes, replace_all, is_list, check_node_override, in_force)?;
                 Ok(CatalogCommand::SetNodeConfigs { node: *node, configs })
             }
             ConfigResource::Other(kind, _) => Err(Refusal::new(
@@ -153,28 +166,37 @@ impl Node {
     }
 }
 
-/// The whole set after the changes, each of them checked.
+/// The whole set after the changes, each of them checked. Without a value a setting is left out when the set is
+/// replaced; a single change must delete it in so many words (as Kafka has it).
 fn changed(
     mut configs: BTreeMap<String, String>,
     changes: &[Change],
+    replace_all: bool,
     is_list: impl Fn(&str) -> bool,
     check: impl Fn(&str, &str) -> Result<(), String>,
     in_force: impl Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, String>, Refusal> {
     let refuse = |why: String| Refusal::new(ErrorCode::InvalidConfig, why);
-    for (at, (name, op, value)) in changes.iter().enumerate() {
-        if changes[..at].iter().any(|(other, ..)| other == name) {
+    let mut seen = BTreeSet::new();
+    for (name, op, value) in changes {
+        if !seen.insert(name.as_str()) {
             return Err(Refusal::new(
                 ErrorCode::InvalidRequest,
                 format!("{name} is named twice in one request"),
             ));
         }
         let value = match (op, value) {
-            (AlterOp::Delete, _) | (AlterOp::Set, None) => {
+            (AlterOp::Delete, _) => {
                 configs.remove(name);
                 continue;
             }
-            (_, None) => return Err(refuse(format!("a change of {name} needs a value"))),
+            (AlterOp::Set, None) if replace_all => continue,
+            (_, None) => {
+                return Err(Refusal::new(
+                    ErrorCode::InvalidRequest,
+                    format!("a change of {name} needs a value; delete it to go back to the default"),
+                ));
+            }
             (AlterOp::Set, Some(value)) => value.clone(),
             (AlterOp::Append | AlterOp::Subtract, Some(_)) if !is_list(name) => {
                 return Err(refuse(format!("{name} is no list: set it instead")));

@@ -130,6 +130,8 @@ pub struct Node {
     metadata_waiting: BTreeMap<Token, topics::WaitingMetadata>,
     producer_ids: topics::ProducerIds,
     offsets_topic_asked: bool,
+    /// What the log said about settings without effect; at most one line for each known setting.
+    remarked: BTreeSet<String>,
     commits: BTreeMap<Token, groups::CommitAnswer>,
     joins: BTreeMap<Token, groups::Join>,
     parts: BTreeMap<Token, groups::Part>,

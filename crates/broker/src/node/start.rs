@@ -109,6 +109,7 @@ impl Node {
             metadata_waiting: BTreeMap::new(),
             producer_ids: super::topics::ProducerIds::default(),
             offsets_topic_asked: false,
+            remarked: BTreeSet::new(),
             commits: BTreeMap::new(),
             joins: BTreeMap::new(),
             parts: BTreeMap::new(),

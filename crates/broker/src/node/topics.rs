@@ -4,7 +4,9 @@
 use super::Node;
 use crate::catalog::{CatalogChange, CatalogCommand, Topic};
 use crate::command::Command;
-use crate::config::{TopicSettings, check_topic_override, describe_topic, topic_settings};
+use crate::config::{
+    TopicSettings, check_topic_override, describe_topic, topic_override_remark, topic_settings,
+};
 use crate::event::{Effect, LogLevel};
 use crate::request::{
     CreatePartitions, CreatePartitionsResponse, CreateTopics, CreateTopicsResponse, CreatedTopic,
@@ -99,7 +101,7 @@ impl Node {
         let topic = NewTopic {
             name: OFFSETS_TOPIC.into(),
             partitions: OFFSETS_TOPIC_PARTITIONS,
-            replication_factor: -1,
+            replication_factor: 1,
             configs: vec![("cleanup.policy".into(), Some("compact".into()))],
             ..NewTopic::default()
         };
@@ -224,6 +226,7 @@ impl Node {
                 },
                 Ok((partitions, configs)) => {
                     new_partitions += partitions as u64;
+                    self.remark(&topic.name, &configs, out);
                     let mut id = TopicId::ZERO;
                     if !request.validate_only {
                         id = self.new_topic_id();
@@ -247,6 +250,20 @@ impl Node {
         }
         let response = Response::CreateTopics(CreateTopicsResponse { topics });
         self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    /// Tells the operator of settings that a topic has and that mean nothing here, each the first time.
+    pub(super) fn remark(&mut self, topic: &str, configs: &BTreeMap<String, String>, out: &mut Vec<Effect>) {
+        if topic == OFFSETS_TOPIC {
+            return; // the node's own doing
+        }
+        for (name, value) in configs {
+            if let Some(remark) = topic_override_remark(name, value)
+                && self.remarked.insert(remark.clone())
+            {
+                out.push(Effect::Log(LogLevel::Info, format!("topic {topic}: {remark}")));
+            }
+        }
     }
 
     fn check_new_topic(
@@ -293,11 +310,12 @@ impl Node {
 
     fn check_partitions(&self, topic: &NewTopic) -> Result<usize, Refusal> {
         if topic.assignments.is_empty() {
-            if !matches!(topic.replication_factor, -1 | 1) {
-                let text = format!(
-                    "replication factor {} needs more nodes than there are (1)",
-                    topic.replication_factor
-                );
+            let (factor, source) = match topic.replication_factor {
+                -1 => (self.settings.default_replication_factor, " (default.replication.factor)"),
+                factor => (factor, ""),
+            };
+            if factor != 1 {
+                let text = format!("replication factor {factor}{source} cannot be had: there is 1 node");
                 return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, text));
             }
             let partitions =

@@ -141,6 +141,7 @@ pub struct Harness {
     replies: BTreeMap<Token, Response>,
     next_token: u64,
     pub stopped: Option<Option<String>>,
+    pub logged: Vec<String>,
 }
 
 pub fn config() -> NodeConfig {
@@ -180,6 +181,7 @@ impl Harness {
             replies: BTreeMap::new(),
             next_token: 0,
             stopped: None,
+            logged: Vec::new(),
         };
         harness.settle(Vec::new());
         harness
@@ -200,7 +202,8 @@ impl Harness {
                     }
                     Effect::Start { id, job } => self.jobs.push_back((id, job)),
                     Effect::Stop(reason) => self.stopped = Some(reason),
-                    Effect::Status(..) | Effect::Log(..) => {}
+                    Effect::Log(_, line) => self.logged.push(line),
+                    Effect::Status(..) => {}
                 }
             }
             if self.held {

@@ -1,6 +1,8 @@
 //! The catalogue: creation, deletion, settings, restarts between their steps.
 
-use super::Harness;
+use super::{Harness, config};
+use crate::NodeConfig;
+use crate::config::{Given, parse_node};
 use crate::request::*;
 use model::ErrorCode;
 use std::time::Duration;
@@ -125,12 +127,42 @@ fn changes_of_settings_see_each_other() {
     }
     let configs = &h.node.catalog.by_name("a").expect("topic").configs;
     assert_eq!(configs.len(), 2, "{configs:?}");
-    match h.call(alter("no.such.name", AlterOp::Set, Some("1"))) {
-        Response::AlterConfigs(response) => {
-            assert_eq!(response.resources[0].1.code, ErrorCode::InvalidConfig)
-        }
+    let mut refused = |name: &str, op, value| match h.call(alter(name, op, value)) {
+        Response::AlterConfigs(response) => response.resources[0].1.code,
         other => panic!("{other:?}"),
+    };
+    assert_eq!(refused("no.such.name", AlterOp::Set, Some("1")), ErrorCode::InvalidConfig);
+    assert_eq!(refused("retention.ms", AlterOp::Append, Some("1")), ErrorCode::InvalidConfig, "no list");
+    assert_eq!(refused("retention.ms", AlterOp::Set, None), ErrorCode::InvalidRequest);
+    assert_eq!(refused("cleanup.policy", AlterOp::Append, None), ErrorCode::InvalidRequest);
+    assert_eq!(refused("retention.ms", AlterOp::Delete, None), ErrorCode::None);
+    assert_eq!(h.node.catalog.by_name("a").expect("topic").configs.len(), 1);
+}
+
+#[test]
+fn settings_without_effect_are_told_once() {
+    let mut h = Harness::new();
+    let configs = |name: &str, value: &str| vec![(name.to_owned(), Some(value.to_owned()))];
+    for name in ["a", "b"] {
+        let topic = NewTopic { configs: configs("cleanup.policy", "compact"), ..new_topic(name, 1) };
+        assert_eq!(create(&mut h, vec![topic]), [ErrorCode::None]);
     }
+    let plain = NewTopic { configs: configs("retention.ms", "1000"), ..new_topic("c", 1) };
+    create(&mut h, vec![plain]);
+    let lines: Vec<&String> = h.logged.iter().filter(|line| line.starts_with("topic ")).collect();
+    assert!(matches!(lines[..], [line] if line.contains("topic a: cleanup.policy")), "{lines:?}");
+}
+
+#[test]
+fn the_default_replication_factor_counts() {
+    let given = Given { name: "default.replication.factor".into(), value: "3".into(), origin: "test".into() };
+    let settings = parse_node(&[vec![given]]).expect("legal").0;
+    let mut h = Harness::with(NodeConfig { settings, ..config() });
+    let unsaid = |name: &str| NewTopic { replication_factor: -1, ..new_topic(name, 1) };
+    assert_eq!(create(&mut h, vec![unsaid("a")]), [ErrorCode::InvalidReplicationFactor]);
+    assert_eq!(create(&mut h, vec![new_topic("a", 1)]), [ErrorCode::None]);
+    let mut h = Harness::new();
+    assert_eq!(create(&mut h, vec![unsaid("a")]), [ErrorCode::None]);
 }
 
 #[test]
