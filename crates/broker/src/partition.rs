@@ -25,11 +25,16 @@ pub struct PartitionLog {
 }
 
 impl PartitionLog {
-    /// The largest epoch at or below `epoch` that appended something, and where it ends. `None` when there is none.
+    /// The largest epoch at or below `epoch` that appended something, and where it ends. When what it appended was
+    /// trimmed, the epoch itself ends where the log starts (as Kafka answers it): a reader that had come so far has
+    /// missed nothing. `None` for no epoch.
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        if epoch.0 < 0 {
+            return None;
+        }
         let behind = self.epochs.partition_point(|(known, _)| *known <= epoch);
-        let (found, _) = *self.epochs.get(behind.checked_sub(1)?)?;
         let end = self.epochs.get(behind).map_or(self.log_end, |(_, start)| *start);
+        let found = behind.checked_sub(1).map_or(epoch, |at| self.epochs[at].0);
         Some((found, end))
     }
 
@@ -349,6 +354,8 @@ mod tests {
         assert_eq!(p.log.epoch_at(Offset(3)), 0);
         p.trim(Offset(5));
         assert_eq!(p.log.epochs, vec![(LeaderEpoch(2), Offset(5))]);
-        assert_eq!(p.log.epoch_end(LeaderEpoch(0)), None);
+        assert_eq!(p.log.epoch_end(LeaderEpoch(0)), Some((LeaderEpoch(0), Offset(5))));
+        assert_eq!(p.log.epoch_end(LeaderEpoch(-1)), None);
+        assert_eq!(partition().log.epoch_end(LeaderEpoch(3)), Some((LeaderEpoch(3), Offset(0))));
     }
 }

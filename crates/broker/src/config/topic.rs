@@ -32,6 +32,8 @@ pub struct TopicSettings {
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy` names compact: records stay, because compaction does not exist yet.
     pub compact: bool,
+    /// `cleanup.policy` names delete, or nothing: records may go before their time when an operator wants it.
+    pub may_delete: bool,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`.
@@ -141,6 +143,7 @@ pub fn topic_settings(node: &NodeSettings, overrides: &BTreeMap<String, String>)
     let whole = |name: &str| text(name).parse::<i64>().expect("checked whole number");
     let policy = text("cleanup.policy");
     let deletes = split_list(&policy).any(|word| word == "delete");
+    let compact = split_list(&policy).any(|word| word == "compact");
     let limit = |name: &str| u64::try_from(whole(name)).ok().filter(|_| deletes);
     TopicSettings {
         message_bytes_max: whole("max.message.bytes") as usize,
@@ -148,7 +151,8 @@ pub fn topic_settings(node: &NodeSettings, overrides: &BTreeMap<String, String>)
         segment_ms: whole("segment.ms") as u64,
         retention_ms: limit("retention.ms"),
         retention_bytes: limit("retention.bytes"),
-        compact: split_list(&policy).any(|word| word == "compact"),
+        compact,
+        may_delete: deletes || !compact,
         timestamp_type: match text("message.timestamp.type").as_str() {
             "LogAppendTime" => TimestampType::LogAppendTime,
             _ => TimestampType::CreateTime,

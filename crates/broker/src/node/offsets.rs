@@ -181,8 +181,15 @@ impl Node {
         for (name, asked) in request.topics {
             let topic = TopicRef::Name(name.clone());
             let mut results = Vec::with_capacity(asked.len());
+            let id = self.resolve(&topic).map(|found| found.id);
+            let settings = id.ok().and_then(|id| self.topic_settings(id));
             for (index, offset) in asked {
-                match self.trim_to(&topic, index, offset) {
+                let trim = match &settings {
+                    // A compacted topic keeps the last record of each key.
+                    Some(settings) if !settings.may_delete => Err(ErrorCode::PolicyViolation),
+                    _ => self.trim_to(&topic, index, offset),
+                };
+                match trim {
                     Err(code) => results.push((index, -1, code)),
                     Ok((id, shard, log_start)) => {
                         waiting += 1;

@@ -194,6 +194,52 @@ fn delete_records_and_list_offsets() {
 }
 
 #[test]
+fn a_reader_of_trimmed_epochs_is_not_sent_away() {
+    let mut h = harness();
+    h.call(produce(None, 2));
+    let mut h = h.crash(); // epoch 1
+    h.call(produce(None, 3));
+    let delete = |to| {
+        Request::DeleteRecords(DeleteRecords {
+            topics: vec![("a".into(), vec![(0, to)])],
+            timeout: Duration::from_secs(1),
+        })
+    };
+    h.call(delete(3));
+    let mut ends = |leader_epoch| {
+        let asked = EpochQuery { index: 0, current_leader_epoch: -1, leader_epoch };
+        let request = OffsetForLeaderEpoch { topics: vec![("a".into(), vec![asked])] };
+        match h.call(Request::OffsetForLeaderEpoch(request)) {
+            Response::OffsetForLeaderEpoch(response) => {
+                let end = &response.topics[0].1[0];
+                (end.error, end.leader_epoch, end.end_offset)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ends(0), (ErrorCode::None, 0, 3), "nothing of it is left, nothing of it is missed");
+    assert_eq!(ends(1), (ErrorCode::None, 1, 5));
+    assert_eq!(ends(2), (ErrorCode::None, -1, -1), "of the future");
+    assert_eq!(ends(-1), (ErrorCode::None, -1, -1));
+}
+
+#[test]
+fn records_of_a_compacted_topic_are_not_deleted() {
+    let mut h = Harness::new();
+    let policy = |words: &str| vec![("cleanup.policy".to_owned(), Some(words.to_owned()))];
+    let topic = |name: &str, words| NewTopic { configs: policy(words), ..new_topic(name, 1) };
+    create(&mut h, vec![topic("a", "compact"), topic("b", "compact,delete")]);
+    for (name, expected) in [("a", ErrorCode::PolicyViolation), ("b", ErrorCode::None)] {
+        let topics = vec![(name.to_owned(), vec![(0, -1)])];
+        let request = DeleteRecords { topics, timeout: Duration::from_secs(1) };
+        match h.call(Request::DeleteRecords(request)) {
+            Response::DeleteRecords(response) => assert_eq!(response.topics[0].1[0].2, expected, "{name}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn records_that_break_a_rule_of_their_topic_are_named() {
     let mut h = Harness::new();
     let config = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
