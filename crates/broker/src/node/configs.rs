@@ -9,8 +9,8 @@ use crate::config::{
 };
 use crate::event::Effect;
 use crate::request::{
-    AlterConfigs, AlterConfigsResponse, AlterOp, ConfigEntry, ConfigKind, ConfigResource, DescribeConfigs,
-    DescribeConfigsResponse, DescribedResource, Refusal, Response, Token,
+    AlterConfigs, AlterConfigsResponse, AlterOp, ConfigEntry, ConfigKind, ConfigResource, ConfigSource,
+    DescribeConfigs, DescribeConfigsResponse, DescribedResource, Refusal, Response, Token,
 };
 use crate::shard::Then;
 use model::{ErrorCode, Now};
@@ -56,10 +56,18 @@ impl Node {
                 let text = format!("this node is {}, not {}", self.config.node.0, node.0);
                 Err(Refusal::new(ErrorCode::InvalidRequest, text))
             }
+            // What was set for all nodes, whatever this one was told for itself.
             ConfigResource::Broker(None) => {
-                let dynamic = self.catalog.node_configs(None).cloned().unwrap_or_default();
-                let all = describe_node(&self.settings);
-                Ok(all.into_iter().filter(|entry| dynamic.contains_key(&entry.name)).collect())
+                let none = BTreeMap::new();
+                let set = self.catalog.node_configs(None).unwrap_or(&none);
+                let mut entries = describe_node(&self.settings);
+                entries.retain(|entry| set.contains_key(&entry.name));
+                for entry in &mut entries {
+                    entry.synonyms.retain(|(_, _, source)| *source != ConfigSource::DynamicBroker);
+                    entry.source = ConfigSource::DynamicDefaultBroker;
+                    entry.value = set.get(&entry.name).filter(|_| !entry.sensitive).cloned();
+                }
+                Ok(entries)
             }
             ConfigResource::Other(kind, _) => Err(Refusal::new(
                 ErrorCode::InvalidRequest,

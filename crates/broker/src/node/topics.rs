@@ -77,7 +77,10 @@ impl Node {
         }
         let internal = self.internal_token();
         self.metadata_waiting.insert(internal, WaitingMetadata { token, request });
-        let new = |name| NewTopic { name, partitions: -1, replication_factor: -1, ..NewTopic::default() };
+        let new = |name: String| match name.as_str() {
+            OFFSETS_TOPIC => offsets_topic(),
+            _ => NewTopic { name, partitions: -1, replication_factor: -1, ..NewTopic::default() },
+        };
         let topics = missing.into_iter().map(new).collect();
         let create = CreateTopics { topics, validate_only: false, timeout: AUTO_CREATE_TIMEOUT };
         self.change(now, internal, Request::CreateTopics(create), out);
@@ -98,14 +101,8 @@ impl Node {
         if asked || self.frozen.is_some() || self.catalog.by_name(OFFSETS_TOPIC).is_some() {
             return;
         }
-        let topic = NewTopic {
-            name: OFFSETS_TOPIC.into(),
-            partitions: OFFSETS_TOPIC_PARTITIONS,
-            replication_factor: 1,
-            configs: vec![("cleanup.policy".into(), Some("compact".into()))],
-            ..NewTopic::default()
-        };
-        let create = CreateTopics { topics: vec![topic], validate_only: false, timeout: AUTO_CREATE_TIMEOUT };
+        let topics = vec![offsets_topic()];
+        let create = CreateTopics { topics, validate_only: false, timeout: AUTO_CREATE_TIMEOUT };
         let internal = self.internal_token();
         self.change(now, internal, Request::CreateTopics(create), out);
     }
@@ -596,6 +593,17 @@ impl Node {
             Err(error) => InitProducerIdResponse { error, producer_id: -1, producer_epoch: -1 },
         };
         self.reply(token, Response::InitProducerId(response), out);
+    }
+}
+
+/// As Kafka makes it.
+fn offsets_topic() -> NewTopic {
+    NewTopic {
+        name: OFFSETS_TOPIC.into(),
+        partitions: OFFSETS_TOPIC_PARTITIONS,
+        replication_factor: 1,
+        configs: vec![("cleanup.policy".into(), Some("compact".into()))],
+        ..NewTopic::default()
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Harness, config};
 use crate::NodeConfig;
 use crate::config::{Given, parse_node};
 use crate::request::*;
-use model::ErrorCode;
+use model::{ErrorCode, NodeId};
 use std::time::Duration;
 
 pub fn new_topic(name: &str, partitions: i32) -> NewTopic {
@@ -97,6 +97,8 @@ fn auto_creation_answers_with_the_topic() {
     assert_eq!(found.topics[0].partitions.len(), 1);
     assert_eq!(found.topics[1].error, ErrorCode::InvalidTopicException);
     assert_eq!(metadata(&mut h, Some(&["other"]), false).topics[0].error, ErrorCode::UnknownTopicOrPartition);
+    let found = metadata(&mut h, Some(&["__consumer_offsets"]), true);
+    assert_eq!(found.topics[0].partitions.len(), 50, "as the first coordinator makes it");
 }
 
 #[test]
@@ -137,6 +139,39 @@ fn changes_of_settings_see_each_other() {
     assert_eq!(refused("cleanup.policy", AlterOp::Append, None), ErrorCode::InvalidRequest);
     assert_eq!(refused("retention.ms", AlterOp::Delete, None), ErrorCode::None);
     assert_eq!(h.node.catalog.by_name("a").expect("topic").configs.len(), 1);
+}
+
+#[test]
+fn settings_of_all_nodes_and_of_one() {
+    let mut h = Harness::new();
+    for (node, value) in [(None, "1000"), (Some(NodeId(1)), "2000")] {
+        let change = ("log.retention.ms".to_owned(), AlterOp::Set, Some(value.to_owned()));
+        let alter = AlterConfigs {
+            resources: vec![(ConfigResource::Broker(node), vec![change])],
+            replace_all: false,
+            validate_only: false,
+        };
+        match h.call(Request::AlterConfigs(alter)) {
+            Response::AlterConfigs(response) => assert!(response.resources[0].1.is_ok(), "{response:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut described = |node| {
+        let resources = vec![(ConfigResource::Broker(node), Some(vec!["log.retention.ms".to_owned()]))];
+        let request = DescribeConfigs { resources, include_synonyms: true, include_documentation: false };
+        match h.call(Request::DescribeConfigs(request)) {
+            Response::DescribeConfigs(mut response) => {
+                let entry = response.resources.remove(0).configs.remove(0);
+                let sources: Vec<_> = entry.synonyms.iter().map(|(_, _, source)| *source).collect();
+                (entry.value.unwrap_or_default(), entry.source, sources[0])
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let all = ConfigSource::DynamicDefaultBroker;
+    assert_eq!(described(None), ("1000".into(), all, all));
+    let one = ConfigSource::DynamicBroker;
+    assert_eq!(described(Some(NodeId(1))), ("2000".into(), one, one));
 }
 
 #[test]
