@@ -117,6 +117,8 @@ pub struct Connection<'a> {
     unanswered: VecDeque<Unanswered>,
     next_number: u64,
     fetching: bool,
+    /// Questions were put in, and the core did not run since.
+    asked: bool,
     output: VecDeque<Bytes>,
     requests: Share<'a>,
     half_frame: Share<'a>,
@@ -145,6 +147,7 @@ impl<'a> Connection<'a> {
             unanswered: VecDeque::new(),
             next_number: 0,
             fetching: false,
+            asked: false,
             output: VecDeque::new(),
             requests: Share::new(&shared.requests),
             half_frame: Share::new(&shared.half_frames),
@@ -164,7 +167,7 @@ impl<'a> Connection<'a> {
             Err(end) => end,
         };
         if self.next_number > 0 {
-            self.shared.inbox.put(Input::Closed(self.id));
+            self.shared.driver.put(Input::Closed(self.id));
         }
         if matches!(end, End::Session(_)) {
             // Answers to earlier requests may still go out; what the socket does not take at once is lost.
@@ -262,8 +265,16 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Cuts frames off what was read and sends them on their way.
+    /// Cuts frames off what was read and sends them on their way, all that are there before the core runs.
     fn take_frames(&mut self) -> Result<(), End> {
+        let outcome = self.cut_frames();
+        if std::mem::take(&mut self.asked) {
+            self.shared.driver.run();
+        }
+        outcome
+    }
+
+    fn cut_frames(&mut self) -> Result<(), End> {
         let mut cut = false;
         while self.may_read() {
             let frame = match self.held_back.take() {
@@ -306,7 +317,8 @@ impl<'a> Connection<'a> {
             ),
             Step::Ask { pending, request, client, wants_reply: _ } => {
                 let key = pending.key();
-                self.shared.inbox.put(Input::Request {
+                self.asked = true;
+                self.shared.driver.push(Input::Request {
                     mailbox: self.mailbox.clone(),
                     number: self.next_number,
                     connection: self.id,

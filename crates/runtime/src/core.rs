@@ -1,23 +1,23 @@
-//! The core thread: the only one that runs `Node::step`. It takes all events at hand, settles once, then carries out the
-//! effects: storage jobs first, so that the disk works while the answers are handed over.
+//! The node and what its driver knows beside it: who waits for which answer. One turn takes all events at hand, settles once,
+//! then carries out the effects: storage jobs first, so that the disk works while the answers are handed over.
 //!
 //! The stop between a connection's task (`connection`) and the storage threads (`lanes`), in both directions.
 
 use crate::clock::Clock;
-use crate::inbox::Inbox;
-use crate::lanes::Lanes;
+use crate::lanes::{AppendHere, Lanes, WalLane};
 use crate::mailbox::Mailbox;
 use broker::request::{ClientInfo, ConnectionId, Token};
 use broker::{Effect, Event, LogLevel, Node, Request, Status};
+use model::Mono;
 use model::job::{Done, Job, JobError, JobId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// With no more events at hand than this the core thread may make a small append itself.
+/// With no more events at hand than this, whoever runs the core may make a small append itself.
 const EVENTS_ALONE_MAX: usize = 1;
 
-/// What comes to the core thread.
+/// What comes to the core.
 #[derive(Debug)]
 pub enum Input {
     /// A client asks.
@@ -46,6 +46,18 @@ pub enum Input {
     Observe(oneshot::Sender<Box<Status>>),
     /// Finish and stop.
     Shutdown,
+    /// The moment that a turn asked for has come.
+    Tick,
+}
+
+/// What a turn leaves to be done.
+pub struct Turn<'a> {
+    /// To be made by whoever ran the turn, once the core is free.
+    pub append: Option<AppendHere<'a>>,
+    /// When the next turn is due; `None`: no sooner than was said before.
+    pub deadline: Option<Mono>,
+    /// The node stops: cleanly, or why.
+    pub stop: Option<Option<String>>,
 }
 
 /// A connection with unanswered requests.
@@ -55,12 +67,15 @@ struct Peer {
     unanswered: Vec<(Token, u64)>,
 }
 
-/// The driver's side of the core thread.
+/// The node, and who waits for it.
 pub struct Core {
     node: Node,
     clock: Clock,
-    inbox: Arc<Inbox<Input>>,
     lanes: Lanes,
+    inputs: Vec<Input>,
+    effects: Vec<Effect>,
+    /// The deadline that the timer was set to and that has not come.
+    timer: Option<Mono>,
     peers: HashMap<ConnectionId, Peer>,
     connections: HashMap<Token, ConnectionId>,
     observers: HashMap<Token, oneshot::Sender<Box<Status>>>,
@@ -68,13 +83,15 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core thread's state; `run` is its body.
-    pub fn new(node: Node, clock: Clock, inbox: Arc<Inbox<Input>>, lanes: Lanes) -> Core {
+    /// Before its first turn.
+    pub fn new(node: Node, clock: Clock, lanes: Lanes) -> Core {
         Core {
             node,
             clock,
-            inbox,
             lanes,
+            inputs: Vec::new(),
+            effects: Vec::new(),
+            timer: None,
             peers: HashMap::new(),
             connections: HashMap::new(),
             observers: HashMap::new(),
@@ -82,31 +99,44 @@ impl Core {
         }
     }
 
-    /// Runs until the node wants to stop. `None`: cleanly; else why.
-    pub fn run(mut self) -> Option<String> {
-        let mut inputs = Vec::new();
-        let mut effects = Vec::new();
-        // What the node wants to do before anybody asks.
-        self.node.settle(self.clock.now(), &mut effects);
-        let mut alone = false;
-        loop {
-            if let Some(outcome) = self.carry_out(&mut effects, alone) {
-                return outcome;
-            }
-            let deadline = self.node.next_deadline();
-            self.inbox.take(&mut inputs, deadline.and_then(|at| self.clock.instant(at)));
-            let now = self.clock.now();
-            if deadline.is_some_and(|at| at <= now.mono) {
-                self.node.step(now, Event::Timer, &mut effects);
-            }
-            alone = inputs.len() <= EVENTS_ALONE_MAX;
-            for input in inputs.drain(..) {
-                if let Some(event) = self.event(input) {
-                    self.node.step(now, event, &mut effects);
-                }
-            }
-            self.node.settle(self.clock.now(), &mut effects);
+    /// Where appends are made.
+    pub fn wal_lane(&self) -> Arc<WalLane> {
+        self.lanes.wal_lane()
+    }
+
+    /// What the next turn takes; empty in between.
+    pub fn inputs(&mut self) -> &mut Vec<Input> {
+        &mut self.inputs
+    }
+
+    /// Steps the node with all inputs, settles it and carries out what it wants.
+    pub fn turn<'a>(&mut self, wal: &'a WalLane) -> Turn<'a> {
+        let now = self.clock.now();
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let mut effects = std::mem::take(&mut self.effects);
+        if self.node.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.node.step(now, Event::Timer, &mut effects);
         }
+        let alone = inputs.len() <= EVENTS_ALONE_MAX;
+        for input in inputs.drain(..) {
+            if let Some(event) = self.event(input) {
+                self.node.step(now, event, &mut effects);
+            }
+        }
+        self.node.settle(self.clock.now(), &mut effects);
+        let (append, stop) = self.carry_out(&mut effects, alone, wal);
+        (self.inputs, self.effects) = (inputs, effects);
+        Turn { append, deadline: self.sooner_deadline(), stop }
+    }
+
+    /// The next deadline, when the timer does not ring before it anyway.
+    fn sooner_deadline(&mut self) -> Option<Mono> {
+        let next = self.node.next_deadline()?;
+        if self.timer.is_some_and(|at| at <= next) {
+            return None;
+        }
+        self.timer = Some(next);
+        Some(next)
     }
 
     fn token(&mut self) -> Token {
@@ -138,20 +168,34 @@ impl Core {
                 Event::Observe(token)
             }
             Input::Shutdown => Event::Shutdown,
+            Input::Tick => {
+                self.timer = None;
+                return None;
+            }
         })
     }
 
-    /// `Some` when the node stops.
-    fn carry_out(&mut self, effects: &mut Vec<Effect>, alone: bool) -> Option<Option<String>> {
+    /// The append that whoever runs the core makes itself, and whether the node stops.
+    fn carry_out<'a>(
+        &mut self,
+        effects: &mut Vec<Effect>,
+        alone: bool,
+        wal: &'a WalLane,
+    ) -> (Option<AppendHere<'a>>, Option<Option<String>>) {
         // Jobs of one lane stay in their order.
         let alone = alone
             && !effects.iter().any(|effect| matches!(effect, Effect::Start { job: Job::Recycle(_), .. }));
         let mut stop = None;
-        let mut last_append = None;
+        let mut here = None;
         let mut rest = Vec::new();
         for effect in effects.drain(..) {
             match effect {
-                Effect::Start { id, job: Job::Append(append) } if alone => last_append = Some((id, append)),
+                Effect::Start { id, job: Job::Append(append) } if alone => {
+                    match self.lanes.append_here(wal, id, append) {
+                        Ok(append) => here = Some(append),
+                        Err(append) => self.lanes.start(id, Job::Append(append)),
+                    }
+                }
                 Effect::Start { id, job } => self.lanes.start(id, job),
                 other => rest.push(other),
             }
@@ -184,13 +228,6 @@ impl Core {
                 Effect::Stop(reason) => stop = Some(reason),
             }
         }
-        // Last, so that no answer waits for it.
-        if let Some((id, append)) = last_append {
-            match self.lanes.append_here(append) {
-                Ok(result) => self.inbox.put(Input::JobDone { id, result }),
-                Err(append) => self.lanes.start(id, Job::Append(append)),
-            }
-        }
-        stop
+        (here, stop)
     }
 }

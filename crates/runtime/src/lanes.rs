@@ -1,41 +1,38 @@
 //! Storage threads: one for the WAL, one for segments and checkpoints, a few for reads. Each takes jobs from its own
-//! limited queue and reports every job once to the core's inbox. Old data being read never waits in front of a commit.
+//! limited queue, reports every job once, and runs the core with it. Old data being read never waits in front of a commit.
 
 use crate::core::Input;
 use crate::counters::Counters;
-use crate::inbox::Inbox;
+use crate::driver::Driver;
 use model::job::{Checkpoint, Done, Job, JobError, JobId, SegmentRead, TimeLookup, WalAppend, WalRecycle};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use storage::{Disk, Reader, Segments, Wal};
 
-/// Jobs waiting for the WAL thread: the core keeps one append outstanding, and recyclings are as rare as checkpoints.
-const WAL_JOBS_MAX: usize = 8;
+/// Jobs waiting for the WAL thread: the node keeps one append outstanding, and recyclings are as rare as checkpoints. A channel
+/// without a bound, and an assertion: the WAL thread itself puts in, and must never wait for itself.
+const WAL_JOBS_MAX: usize = 64;
 /// Jobs waiting for the segment thread: the core keeps one checkpoint outstanding.
 const SEGMENT_JOBS_MAX: usize = 2;
 /// Without an append for so long the WAL counts as idle: the last commit is marked durable and files are prepared ahead.
 /// Longer than the pause between two appends of a client that sends one record at a time, so that it never waits for the marker.
 const WAL_IDLE_AFTER: Duration = Duration::from_millis(50);
 
-/// Largest append that the core thread makes itself, bytes.
+/// Largest append that whoever runs the core makes itself, bytes.
 const APPEND_HERE_BYTES_MAX: usize = 32 << 10;
-/// Most entries of an append that the core thread makes itself: more are a sign of many clients, for whom the core thread has
-/// better things to do meanwhile.
+/// Most entries of such an append: more are a sign of many clients, for whom the thread has better things to do meanwhile.
 const APPEND_HERE_ENTRIES_MAX: usize = 2;
-/// The core thread makes no append itself right after one that took longer: it must stay free when the disk is slow.
+/// No such append right after one that took longer: connections must be served when the disk is slow.
 const APPEND_HERE_MAX: Duration = Duration::from_millis(2);
 
 /// The way to the storage threads.
 pub struct Lanes {
     wal: Arc<WalLane>,
-    wal_jobs: SyncSender<(JobId, WalJob)>,
-    /// The last append by the core thread was quick.
-    quick: bool,
-    counters: Arc<Counters>,
+    wal_jobs: Sender<(JobId, WalJob)>,
     segments: SyncSender<(JobId, Box<Checkpoint>)>,
     reads: Arc<ReadQueue>,
 }
@@ -43,7 +40,7 @@ pub struct Lanes {
 enum WalJob {
     Append(WalAppend),
     Recycle(WalRecycle),
-    /// The core thread appends: look whether it goes on, and mark the last commit when it does not.
+    /// Others append: look whether they go on, and mark the last commit when they do not.
     Watch,
 }
 
@@ -75,23 +72,24 @@ impl Lanes {
         mut segments: Segments<D>,
         reader: Reader<D>,
         read_threads: usize,
-        inbox: &Arc<Inbox<Input>>,
+        driver: &Arc<Driver>,
         counters: &Arc<Counters>,
     ) -> std::io::Result<(Lanes, Vec<JoinHandle<()>>)> {
         let mut threads = Vec::new();
-        let (wal_jobs, wal_queue) = sync_channel(WAL_JOBS_MAX);
+        let (wal_jobs, wal_queue) = channel();
         let wal = Arc::new(WalLane {
             wal: Mutex::new(Box::new(wal)),
             pending: AtomicUsize::new(0),
             appended_here: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            quick: AtomicBool::new(true),
+            counters: counters.clone(),
         });
         let lane = wal.clone();
-        let (to_core, counted) = (inbox.clone(), counters.clone());
-        threads
-            .push(Builder::new().name("wal".into()).spawn(move || lane.run(&wal_queue, &to_core, &counted))?);
+        let to_core = driver.clone();
+        threads.push(Builder::new().name("wal".into()).spawn(move || lane.run(&wal_queue, &to_core))?);
         let (segment_jobs, segment_queue) = sync_channel::<(JobId, Box<Checkpoint>)>(SEGMENT_JOBS_MAX);
-        let (to_core, counted) = (inbox.clone(), counters.clone());
+        let (to_core, counted) = (driver.clone(), counters.clone());
         threads.push(Builder::new().name("segments".into()).spawn(move || {
             for (id, checkpoint) in segment_queue {
                 let start = Instant::now();
@@ -104,7 +102,7 @@ impl Lanes {
         let reader = Arc::new(reader);
         for number in 0..read_threads.max(1) {
             let (queue, reader) = (reads.clone(), reader.clone());
-            let (to_core, counted) = (inbox.clone(), counters.clone());
+            let (to_core, counted) = (driver.clone(), counters.clone());
             threads.push(Builder::new().name(format!("read-{number}")).spawn(move || {
                 while let Some((id, job)) = queue.take() {
                     let start = Instant::now();
@@ -117,9 +115,7 @@ impl Lanes {
                 }
             })?);
         }
-        let lanes =
-            Lanes { wal, wal_jobs, quick: true, counters: counters.clone(), segments: segment_jobs, reads };
-        Ok((lanes, threads))
+        Ok((Lanes { wal, wal_jobs, segments: segment_jobs, reads }, threads))
     }
 
     /// Hands a job to its thread.
@@ -139,42 +135,64 @@ impl Lanes {
 }
 
 impl Lanes {
-    /// Appends on the calling thread, when that is the sooner way: the WAL thread has nothing to do, the append is small and
-    /// the last one was quick. Saves two changes of thread for a client that waits for each record. Gives the append back
-    /// otherwise.
-    pub fn append_here(&mut self, append: WalAppend) -> Result<Result<Done, JobError>, WalAppend> {
+    /// Where appends are made.
+    pub fn wal_lane(&self) -> Arc<WalLane> {
+        self.wal.clone()
+    }
+
+    /// Prepares an append on the calling thread, when that is the sooner way: the WAL thread has nothing to do, the append is
+    /// small and the last one was quick. Saves two changes of thread for a client that waits for each record. Gives the append
+    /// back otherwise.
+    pub fn append_here<'a>(
+        &self,
+        wal: &'a WalLane,
+        id: JobId,
+        append: WalAppend,
+    ) -> Result<AppendHere<'a>, WalAppend> {
         let bytes: usize =
             append.entries.iter().map(|entry| entry.payload.size() + entry.descriptor.len()).sum();
-        let few = append.entries.len() <= APPEND_HERE_ENTRIES_MAX;
-        let may = self.quick
-            && few
-            && bytes <= APPEND_HERE_BYTES_MAX
-            && self.wal.pending.load(Ordering::Acquire) == 0;
         // After a slow one the WAL thread makes the next, then it is tried here again.
-        self.quick = true;
-        if !may {
+        let quick = wal.quick.swap(true, Ordering::AcqRel);
+        let few = append.entries.len() <= APPEND_HERE_ENTRIES_MAX;
+        if !quick || !few || bytes > APPEND_HERE_BYTES_MAX || wal.pending.load(Ordering::Acquire) > 0 {
             return Err(append);
         }
-        // The WAL thread may be preparing files.
-        let Ok(mut wal) = self.wal.wal.try_lock() else { return Err(append) };
-        let start = Instant::now();
-        let result = wal.append(append);
-        drop(wal);
-        let took = start.elapsed();
-        self.counters.wal_append_seconds.observe(took);
-        self.quick = took <= APPEND_HERE_MAX;
-        self.wal.appended_here.fetch_add(1, Ordering::AcqRel);
-        if !self.wal.watched.swap(true, Ordering::AcqRel) {
+        // The WAL thread may be preparing files. Taken now, so that a job which is started later comes later.
+        let Ok(held) = wal.wal.try_lock() else { return Err(append) };
+        if !wal.watched.swap(true, Ordering::AcqRel) {
             self.wal_jobs
                 .send((JobId::default(), WalJob::Watch))
                 .expect("storage threads live as long as the core");
         }
-        Ok(result)
+        Ok(AppendHere { id, append, held, lane: wal })
     }
 
     fn send_to_wal(&self, id: JobId, job: WalJob) {
-        self.wal.pending.fetch_add(1, Ordering::AcqRel);
+        let waiting = self.wal.pending.fetch_add(1, Ordering::AcqRel);
+        assert!(waiting < WAL_JOBS_MAX, "the node starts few jobs of the WAL at a time");
         self.wal_jobs.send((id, job)).expect("storage threads live as long as the core");
+    }
+}
+
+/// An append that whoever ran the core makes itself, holding the WAL.
+pub struct AppendHere<'a> {
+    id: JobId,
+    append: WalAppend,
+    held: MutexGuard<'a, Box<dyn WalWork>>,
+    lane: &'a WalLane,
+}
+
+impl AppendHere<'_> {
+    /// Appends, and says how it went.
+    pub fn run(mut self) -> Input {
+        let start = Instant::now();
+        let result = self.held.append(self.append);
+        drop(self.held);
+        let took = start.elapsed();
+        self.lane.counters.wal_append_seconds.observe(took);
+        self.lane.quick.store(took <= APPEND_HERE_MAX, Ordering::Release);
+        self.lane.appended_here.fetch_add(1, Ordering::AcqRel);
+        Input::JobDone { id: self.id, result }
     }
 }
 
@@ -226,13 +244,16 @@ impl<D: Disk> WalWork for Wal<D> {
     }
 }
 
-/// The WAL, shared by its thread and, for small appends, the core thread.
-struct WalLane {
+/// The WAL, shared by its thread and, for small appends, whoever runs the core.
+pub struct WalLane {
     wal: Mutex<Box<dyn WalWork>>,
     /// Jobs that the WAL thread has and has not finished: while there are any, nobody else appends.
     pending: AtomicUsize,
-    /// Appends by the core thread so far: the WAL is not idle while this moves.
+    /// Appends by others so far: the WAL is not idle while this moves.
     appended_here: AtomicU64,
+    /// The last append by others was quick.
+    quick: AtomicBool,
+    counters: Arc<Counters>,
     /// The WAL thread knows that there may be something to mark.
     watched: AtomicBool,
 }
@@ -243,7 +264,7 @@ impl WalLane {
     }
 
     /// The WAL thread's body.
-    fn run(&self, queue: &Receiver<(JobId, WalJob)>, inbox: &Inbox<Input>, counters: &Counters) {
+    fn run(&self, queue: &Receiver<(JobId, WalJob)>, driver: &Driver) {
         let mut seen = 0;
         loop {
             let (id, job) = match queue.recv_timeout(WAL_IDLE_AFTER) {
@@ -267,14 +288,14 @@ impl WalLane {
             let result = match job {
                 WalJob::Append(append) => {
                     let result = self.lock().append(append);
-                    counters.wal_append_seconds.observe(start.elapsed());
+                    self.counters.wal_append_seconds.observe(start.elapsed());
                     result
                 }
                 WalJob::Recycle(recycle) => self.lock().recycle(&recycle),
                 WalJob::Watch => unreachable!("taken out above"),
             };
             self.pending.fetch_sub(1, Ordering::AcqRel);
-            inbox.put(Input::JobDone { id, result });
+            driver.put(Input::JobDone { id, result });
         }
     }
 

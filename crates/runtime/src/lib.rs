@@ -1,15 +1,15 @@
-//! The real driver of a node: tokio tasks for sockets, one core thread, storage threads, the real clocks. A record's way
-//! in: `listener` → `connection` (frames, decoding, validation) → `inbox` → `core` (`Node::step`) → `lanes` (WAL thread) →
-//! `inbox` → `core` → `mailbox` → `connection` → out. Everything between two stops is bounded by a named limit.
+//! The real driver of a node: tokio tasks for sockets, storage threads, the real clocks. A record's way in: `listener` →
+//! `connection` (frames, decoding, validation) → `driver` → `core` (`Node::step`) → `lanes` (the WAL) → `driver` → `core` →
+//! `mailbox` → `connection` → out. Everything between two stops is bounded by a named limit.
 
 mod clock;
 mod complaint;
 mod connection;
 mod core;
 mod counters;
+mod driver;
 mod gate;
 mod histogram;
-mod inbox;
 mod lanes;
 mod listener;
 mod mailbox;

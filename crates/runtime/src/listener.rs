@@ -2,10 +2,9 @@
 
 use crate::complaint::Complaints;
 use crate::connection::{Connection, End};
-use crate::core::Input;
 use crate::counters::Counters;
+use crate::driver::Driver;
 use crate::gate::Pool;
-use crate::inbox::Inbox;
 use crate::mailbox::Mailbox;
 use broker::config::{ListenerAddress, NodeSettings};
 use broker::request::ConnectionId;
@@ -90,7 +89,7 @@ pub struct Shared {
     /// What their sessions share.
     pub session: Arc<SessionConfig>,
     /// The way to the core.
-    pub inbox: Arc<Inbox<Input>>,
+    pub driver: Arc<Driver>,
     /// Requests that wait for their answers.
     pub requests: Pool,
     /// Frames of which only a part has come.
@@ -115,13 +114,13 @@ impl Shared {
         settings: &NodeSettings,
         descriptors: u64,
         session: SessionConfig,
-        inbox: Arc<Inbox<Input>>,
+        driver: Arc<Driver>,
         counters: Arc<Counters>,
     ) -> Shared {
         Shared {
             limits: Limits::new(settings, descriptors),
             session: Arc::new(session),
-            inbox,
+            driver,
             requests: Pool::new(settings.queued_request_bytes_max),
             half_frames: Pool::new(settings.queued_request_bytes_max),
             unsent: Pool::new(UNSENT_NODE_BYTES_MAX),

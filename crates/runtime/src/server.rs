@@ -4,7 +4,7 @@
 use crate::clock::Clock;
 use crate::core::{Core, Input};
 use crate::counters::Counters;
-use crate::inbox::Inbox;
+use crate::driver::{Driver, Outcome};
 use crate::lanes::Lanes;
 use crate::listener::{Phase, Shared, accept};
 use crate::metrics::{Held, metrics_text};
@@ -27,9 +27,6 @@ const IDENTITY_FILE: &str = "identity";
 /// Time for connections to take their last answers when the node stops.
 const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
-/// How the core ended: not yet; cleanly; with a reason.
-type Outcome = Option<Result<(), String>>;
-
 /// What a start found.
 #[derive(Clone, Debug)]
 pub struct Started {
@@ -48,7 +45,7 @@ pub struct Started {
 /// A running node.
 pub struct Server {
     started: Started,
-    inbox: Arc<Inbox<Input>>,
+    driver: Arc<Driver>,
     shared: Arc<Shared>,
     outcome: watch::Receiver<Outcome>,
     threads: Vec<JoinHandle<()>>,
@@ -57,7 +54,7 @@ pub struct Server {
 /// A handle for those who look at the node.
 #[derive(Clone)]
 pub struct Observer {
-    inbox: Arc<Inbox<Input>>,
+    driver: Arc<Driver>,
     shared: Arc<Shared>,
 }
 
@@ -65,7 +62,7 @@ impl Observer {
     /// The node at this moment; `None` when it has stopped.
     pub async fn status(&self) -> Option<Box<Status>> {
         let (sender, receiver) = oneshot::channel();
-        self.inbox.put(Input::Observe(sender));
+        self.driver.put(Input::Observe(sender));
         receiver.await.ok()
     }
 
@@ -127,35 +124,32 @@ impl Server {
             group_mutant: None,
         };
         let node = Node::new(config, opened.recovered, clock.now())?;
-        let inbox = Arc::new(Inbox::default());
+        let driver = Arc::new(Driver::new(clock));
+        let outcome = driver.outcome();
         let counters = Arc::new(Counters::default());
         let (lanes, mut threads) = Lanes::start_threads(
             opened.wal,
             opened.segments,
             opened.reader,
             settings.read_threads,
-            &inbox,
+            &driver,
             &counters,
         )
         .map_err(|error| format!("cannot start the storage threads: {error}"))?;
-        let (report, outcome) = watch::channel(None);
-        let core = Core::new(node, clock, inbox.clone(), lanes);
-        let body = move || {
-            let outcome = core.run().map_or(Ok(()), Err);
-            report.send_replace(Some(outcome));
-        };
+        let timer = driver.clone();
         threads.push(
             Builder::new()
-                .name("core".into())
-                .spawn(body)
-                .map_err(|error| format!("cannot start the core thread: {error}"))?,
+                .name("timer".into())
+                .spawn(move || timer.keep_time())
+                .map_err(|error| format!("cannot start the timer's thread: {error}"))?,
         );
+        driver.install(Core::new(node, clock, lanes));
         let mut session = SessionConfig::new(cluster_id.clone(), node_id);
         session.fetch_bytes_max = settings.fetch_bytes_max;
-        let shared = Arc::new(Shared::new(&settings, descriptors, session, inbox.clone(), counters));
+        let shared = Arc::new(Shared::new(&settings, descriptors, session, driver.clone(), counters));
         tokio::spawn(accept(listener, shared.clone()));
         let started = Started { cluster_id, node: node_id, address, endpoint, is_new };
-        Ok(Server { started, inbox, shared, outcome, threads })
+        Ok(Server { started, driver, shared, outcome, threads })
     }
 
     /// What the start found.
@@ -165,7 +159,7 @@ impl Server {
 
     /// A handle to look at the node.
     pub fn observer(&self) -> Observer {
-        Observer { inbox: self.inbox.clone(), shared: self.shared.clone() }
+        Observer { driver: self.driver.clone(), shared: self.shared.clone() }
     }
 
     /// Waits until the node ends by itself.
@@ -187,7 +181,7 @@ impl Server {
     /// Why the stop was not clean, as one sentence.
     pub async fn shutdown(self) -> Result<(), String> {
         self.shared.enter(Phase::Draining);
-        self.inbox.put(Input::Shutdown);
+        self.driver.put(Input::Shutdown);
         let outcome = self.ended().await;
         self.shared.enter(Phase::Ending);
         if outcome.is_ok() {
