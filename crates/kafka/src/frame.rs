@@ -18,6 +18,10 @@ pub const FRAME_BYTES_MAX: usize = model::limits::REQUEST_BYTES_MAX;
 
 /// Room made for a frame whose bytes have not come yet, bytes. It doubles as they do.
 const RESERVED_BYTES_MIN: usize = 4 << 10;
+/// Who sent so many bytes of a frame gets room for `RESERVED_FACTOR` times as many at once: each new room copies what came.
+const RESERVED_FAST_BYTES: usize = 64 << 10;
+/// See `RESERVED_FAST_BYTES`.
+const RESERVED_FACTOR: usize = 16;
 
 /// Why the byte stream holds no frame. The connection cannot go on: where the next frame starts is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -93,7 +97,9 @@ impl FrameReader {
         let whole = SIZE_BYTES + size;
         if self.buffer.len() < whole {
             let missing = whole - self.buffer.len();
-            self.buffer.reserve(missing.min(self.buffer.len().max(RESERVED_BYTES_MIN)));
+            let came = self.buffer.len();
+            let factor = if came >= RESERVED_FAST_BYTES { RESERVED_FACTOR } else { 1 };
+            self.buffer.reserve(missing.min((came * factor).max(RESERVED_BYTES_MIN)));
             return Ok(None);
         }
         self.buffer.advance(SIZE_BYTES);
