@@ -153,7 +153,7 @@ impl Catalog {
 
     /// Where the coordinator of `group` lives; `None` before the cluster is formatted.
     pub fn coordinator_shard(&self, group: &str) -> Option<ShardId> {
-        let slot = crc32c::crc32c(group.as_bytes()) as usize % COORDINATOR_PARTITIONS;
+        let slot = model::checksum::crc32c(group.as_bytes()) as usize % COORDINATOR_PARTITIONS;
         self.coordinators.get(slot).copied()
     }
 

@@ -420,7 +420,7 @@ fn frames_read_back_and_damage_is_found() {
             let mut bad = frame.clone();
             let at = 8 + random.below(bad.len() as u64 - 8) as usize;
             bad[at] = random.next_u64() as u8;
-            let crc = crc32c::crc32c(&bad[8..]);
+            let crc = model::checksum::crc32c(&bad[8..]);
             bad[4..8].copy_from_slice(&crc.to_be_bytes());
             let _ = decode(bad.into());
         }

@@ -67,8 +67,8 @@ pub fn encode(message: &Message) -> Vec<Bytes> {
 
     let size = head.len() - 4 + pieces.iter().map(Bytes::len).sum::<usize>();
     head[..4].copy_from_slice(&(size as u32).to_be_bytes());
-    let fields = crc32c::crc32c(&head[SIZE_AND_CRC..]);
-    let crc = pieces.iter().fold(fields, |crc, piece| crc32c::crc32c_append(crc, piece));
+    let fields = model::checksum::crc32c(&head[SIZE_AND_CRC..]);
+    let crc = pieces.iter().fold(fields, |crc, piece| model::checksum::crc32c_append(crc, piece));
     head[4..SIZE_AND_CRC].copy_from_slice(&crc.to_be_bytes());
     pieces[0] = head.freeze();
     pieces
@@ -148,7 +148,7 @@ pub fn decode(frame: Bytes) -> Result<Message, WireError> {
     if size != rest.0.len() + 4 {
         return Err(if size > rest.0.len() + 4 { WireError::Short } else { WireError::Long });
     }
-    if crc32c::crc32c(&rest.0) != crc {
+    if model::checksum::crc32c(&rest.0) != crc {
         return Err(WireError::Checksum);
     }
     let version = rest.u8()?;

@@ -146,7 +146,7 @@ impl BatchHeader {
 
 /// CRC-32C of a whole batch's covered part (attributes to the end). `batch` must be at least a header long.
 pub fn crc_of(batch: &[u8]) -> u32 {
-    crc32c::crc32c(&batch[ATTRIBUTES_AT..])
+    crate::checksum::crc32c(&batch[ATTRIBUTES_AT..])
 }
 
 /// A batch in the log: the bytes as the producer sent them, beside the offset and epoch that replace the first 16.

@@ -3,6 +3,7 @@
 //! randomness.
 
 pub mod batch;
+pub mod checksum;
 pub mod entry;
 pub mod error;
 pub mod ids;

@@ -462,7 +462,7 @@ impl DiskFile for SimFile {
             call,
             self.inode ^ offset << 16,
             |state| {
-                state.trace.number(u64::from(crc32c::crc32c(bytes)));
+                state.trace.number(u64::from(model::checksum::crc32c(bytes)));
                 state.write(self.inode, offset, bytes)
             },
             |state| state.write_partly(self.inode, offset, bytes),

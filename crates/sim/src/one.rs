@@ -317,13 +317,13 @@ impl World {
         self.trace.number(self.queue.now().0);
         match happening {
             Happening::ToNode(id, bytes) => {
-                self.trace.number(u64::from(crc32c::crc32c(&bytes)));
+                self.trace.number(u64::from(model::checksum::crc32c(&bytes)));
                 if self.net.is_open_at_node(id) {
                     self.on_bytes(id, &bytes);
                 }
             }
             Happening::ToClient(id, bytes) => {
-                self.trace.number(u64::from(crc32c::crc32c(&bytes)));
+                self.trace.number(u64::from(model::checksum::crc32c(&bytes)));
                 if let Some(client) = self.net.client_of(id) {
                     self.deliver(client, &bytes);
                 }

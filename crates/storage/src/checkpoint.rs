@@ -124,7 +124,8 @@ fn encode(content: &Content) -> Vec<u8> {
         deletes: content.deletes.clone(),
     };
     let body = postcard::to_stdvec(&body).expect("plain data in memory");
-    let states_crc = content.shards.iter().fold(0, |crc, shard| crc32c::crc32c_append(crc, &shard.state));
+    let states_crc =
+        content.shards.iter().fold(0, |crc, shard| model::checksum::crc32c_append(crc, &shard.state));
     let states_size: usize = content.shards.iter().map(|shard| shard.state.len()).sum();
     let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
     out.extend_from_slice(&MAGIC.to_le_bytes());
@@ -133,7 +134,7 @@ fn encode(content: &Content) -> Vec<u8> {
     for field in [content.sequence, body.len() as u64, states_size as u64] {
         out.extend_from_slice(&field.to_le_bytes());
     }
-    out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    out.extend_from_slice(&model::checksum::crc32c(&body).to_le_bytes());
     out.extend_from_slice(&states_crc.to_le_bytes());
     out.resize(HEADER_BYTES - 4, 0);
     seal(&mut out, 0);
@@ -167,7 +168,7 @@ fn decode_content(bytes: &Bytes, header: &[u8], check: bool) -> Option<Content> 
     let (body_crc, states_crc) = (fields.u32()?, fields.u32()?);
     let body = bytes.get(HEADER_BYTES..body_end)?;
     let states = bytes.get(body_end..states_end)?;
-    if check && (crc32c::crc32c(body) != body_crc || crc32c::crc32c(states) != states_crc) {
+    if check && (model::checksum::crc32c(body) != body_crc || model::checksum::crc32c(states) != states_crc) {
         return None;
     }
     let body: Body = postcard::from_bytes(body).ok()?;

@@ -6,6 +6,7 @@
 //! only this is certain: file bytes and length as of the last `sync_data` of that file, names as of the last
 //! `sync_dir` of their directory, and everything as of the last `sync_all`.
 
+mod direct;
 mod real;
 pub mod shim;
 
@@ -36,6 +37,31 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// `NotFound`, or what the system says.
     fn open_read(&self, path: &str) -> io::Result<Self::File>;
+
+    /// Like `create`, for what is written once and in whole commit units (`COMMIT_ALIGN_BYTES`): `write_at` must keep to them.
+    /// Bytes go past the page cache where the file system can, so that a record costs no copy there and pushes nothing out.
+    ///
+    /// # Errors
+    /// As `create`.
+    fn create_unbuffered(&self, path: &str) -> io::Result<Self::File> {
+        self.create(path)
+    }
+
+    /// Like `open`, on the terms of `create_unbuffered`.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn open_unbuffered(&self, path: &str) -> io::Result<Self::File> {
+        self.open(path)
+    }
+
+    /// Like `open_read`, past the page cache where the file system can: reads of whole commit units are best.
+    ///
+    /// # Errors
+    /// As `open_read`.
+    fn open_read_unbuffered(&self, path: &str) -> io::Result<Self::File> {
+        self.open_read(path)
+    }
 
     /// Gives a file or directory another name in one step; a file of that name is replaced. Durable after `sync_dir` of both
     /// directories. Open files stay open.

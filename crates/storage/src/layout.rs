@@ -57,13 +57,15 @@ impl<'a> Fields<'a> {
 
 /// Closes a header: appends the CRC-32C of `out[from..]`.
 pub fn seal(out: &mut Vec<u8>, from: usize) {
-    let crc = crc32c::crc32c(&out[from..]);
+    let crc = model::checksum::crc32c(&out[from..]);
     out.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// Whether `header` ends with the CRC-32C of what stands before.
 pub fn is_sealed(header: &[u8]) -> bool {
-    header.split_last_chunk::<4>().is_some_and(|(body, crc)| crc32c::crc32c(body) == u32::from_le_bytes(*crc))
+    header
+        .split_last_chunk::<4>()
+        .is_some_and(|(body, crc)| model::checksum::crc32c(body) == u32::from_le_bytes(*crc))
 }
 
 /// Reads up to `size` bytes at `offset`; fewer only where the file ends. `size` must be bounded by the caller.
@@ -72,4 +74,18 @@ pub fn read<F: DiskFile>(file: &F, offset: u64, size: usize) -> io::Result<Bytes
     let count = file.read_at(offset, &mut buffer)?;
     buffer.truncate(count);
     Ok(buffer.freeze())
+}
+
+/// Like `read`, taking the whole commit units around what is wanted into aligned memory: for files opened unbuffered, where
+/// the bytes then come from the device without a copy.
+pub fn read_units<F: DiskFile>(file: &F, offset: u64, size: usize) -> io::Result<Bytes> {
+    let unit = COMMIT_ALIGN_BYTES as u64;
+    let start = offset - offset % unit;
+    let wanted = padded(offset + size as u64 - start) as usize;
+    let mut buffer = BytesMut::zeroed(wanted + COMMIT_ALIGN_BYTES);
+    let skip = buffer.as_ptr().align_offset(COMMIT_ALIGN_BYTES).min(COMMIT_ALIGN_BYTES);
+    let count = file.read_at(start, &mut buffer[skip..skip + wanted])?;
+    let from = (offset - start) as usize;
+    let bytes = buffer.freeze().slice(skip..skip + count);
+    Ok(bytes.slice(from.min(count)..count.min(from + size)))
 }

@@ -216,9 +216,9 @@ impl<D: Disk> Segments<D> {
         let file = if is_new {
             work.created.push(key);
             work.directories.insert(directory(&partition));
-            self.disk.create(&path(&partition, meta.base_offset))?
+            self.disk.create_unbuffered(&path(&partition, meta.base_offset))?
         } else {
-            self.disk.open(&path(&partition, meta.base_offset))?
+            self.disk.open_unbuffered(&path(&partition, meta.base_offset))?
         };
         let header = SegmentHeader { partition, base_offset: meta.base_offset, made_by: self.sequence + 1 };
         let start = match self.mutant {

@@ -218,7 +218,7 @@ impl<D: Disk> Wal<D> {
         };
         let to = (spare.zeroed + ZERO_STEP_BYTES).min(spare.size);
         let fail = |error| self.known.fail("zero a spare WAL file", &error);
-        let file = self.disk.open(&files::spare_path(spare.number)).map_err(fail)?;
+        let file = self.disk.open_unbuffered(&files::spare_path(spare.number)).map_err(fail)?;
         files::zero(&file, spare.zeroed, to).map_err(fail)?;
         sync(&file, self.mutant).map_err(fail)?;
         spare.zeroed = to;
@@ -365,7 +365,7 @@ impl<D: Disk> Wal<D> {
             shards,
         };
         let fail = |error| self.known.fail("begin a WAL file", &error);
-        let file = self.disk.open(&files::spare_path(spare.number)).map_err(fail)?;
+        let file = self.disk.open_unbuffered(&files::spare_path(spare.number)).map_err(fail)?;
         file.write_at(0, &[IoSlice::new(&header.encode())]).map_err(fail)?;
         self.epoch = header.epoch;
         self.checkpoint_named = checkpoint;
@@ -424,7 +424,7 @@ impl<D: Disk> Wal<D> {
     fn allocate(&mut self, size: u64, zeroed: bool) -> Result<Spare, JobError> {
         let number = self.next_spare_number();
         let path = files::spare_path(number);
-        let made = self.disk.create(&path).and_then(|file| {
+        let made = self.disk.create_unbuffered(&path).and_then(|file| {
             file.allocate(size)?;
             if zeroed { files::zero(&file, 0, size) } else { Ok(()) }
         });

@@ -32,9 +32,9 @@ impl Applied {
 
     /// The state with one more entry.
     pub fn with(self, entry: &Entry) -> Applied {
-        let mut content = crc32c::crc32c(&entry.descriptor);
+        let mut content = model::checksum::crc32c(&entry.descriptor);
         for piece in entry.payload.pieces() {
-            content = crc32c::crc32c_append(content, piece);
+            content = model::checksum::crc32c_append(content, piece);
         }
         let chain = mix(self.chain.rotate_left(7)
             ^ mix(entry.index.0)

@@ -181,7 +181,7 @@ impl World {
                 if !self.awake(to, None, &event) {
                     return;
                 }
-                self.trace.number(u64::from(crc32c::crc32c(frame)) ^ self.now.0);
+                self.trace.number(u64::from(model::checksum::crc32c(frame)) ^ self.now.0);
                 let message = match decode(frame.clone()) {
                     Ok(message) => message,
                     Err(error) => return self.checker.fail("frames read back", error.to_string()),

@@ -1,13 +1,14 @@
 //! The real disk: `std::fs` for names, pwritev / fallocate / fdatasync / syncfs for bytes. Holds one open handle of
 //! the data directory from the start, because `syncfs` reports only errors younger than the handle it is given.
 
-use super::{DirEntry, Disk, DiskFile};
+use super::{DirEntry, Disk, DiskFile, direct};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Pieces that one `pwritev` takes (Linux: `IOV_MAX`).
 const PIECES_PER_WRITE_MAX: usize = 1024;
@@ -67,15 +68,33 @@ impl Disk for RealDisk {
     fn create(&self, path: &str) -> io::Result<RealFile> {
         let options =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.at(path))?;
-        Ok(RealFile(options))
+        Ok(RealFile::buffered(options))
     }
 
     fn open(&self, path: &str) -> io::Result<RealFile> {
-        Ok(RealFile(OpenOptions::new().read(true).write(true).open(self.at(path))?))
+        Ok(RealFile::buffered(OpenOptions::new().read(true).write(true).open(self.at(path))?))
     }
 
     fn open_read(&self, path: &str) -> io::Result<RealFile> {
-        Ok(RealFile(File::open(self.at(path))?))
+        Ok(RealFile::buffered(File::open(self.at(path))?))
+    }
+
+    fn create_unbuffered(&self, path: &str) -> io::Result<RealFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        direct::open(&self.at(path), &mut options)?.map_or_else(|| self.create(path), RealFile::unbuffered)
+    }
+
+    fn open_unbuffered(&self, path: &str) -> io::Result<RealFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        direct::open(&self.at(path), &mut options)?.map_or_else(|| self.open(path), RealFile::unbuffered)
+    }
+
+    fn open_read_unbuffered(&self, path: &str) -> io::Result<RealFile> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        direct::open(&self.at(path), &mut options)?.map_or_else(|| self.open_read(path), RealFile::unbuffered)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -143,13 +162,40 @@ impl Disk for RealDisk {
 
 /// A file of the machine's file system.
 #[derive(Debug)]
-pub struct RealFile(File);
+pub struct RealFile {
+    file: File,
+    /// Opened for whole commit units.
+    unbuffered: bool,
+    /// Goes past the page cache; no longer when the file system turns out to want larger units than ours.
+    direct: AtomicBool,
+}
 
-impl DiskFile for RealFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+impl RealFile {
+    fn buffered(file: File) -> RealFile {
+        RealFile { file, unbuffered: false, direct: AtomicBool::new(false) }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "beside `Disk::open` in `map_or_else`")]
+    fn unbuffered(file: File) -> io::Result<RealFile> {
+        Ok(RealFile { file, unbuffered: true, direct: AtomicBool::new(true) })
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::Relaxed)
+    }
+
+    /// The rest of this handle's life goes through the page cache.
+    fn give_up_direct(&self) -> io::Result<()> {
+        let flags = rustix::fs::fcntl_getfl(&self.file)?;
+        rustix::fs::fcntl_setfl(&self.file, flags.difference(rustix::fs::OFlags::DIRECT))?;
+        self.direct.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_buffered(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
-            match self.0.read_at(&mut buffer[done..], offset + done as u64) {
+            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -159,13 +205,13 @@ impl DiskFile for RealFile {
         Ok(done)
     }
 
-    fn write_at(&self, mut offset: u64, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+    fn write_vectored(&self, mut offset: u64, pieces: &[IoSlice<'_>]) -> io::Result<()> {
         for group in pieces.chunks(PIECES_PER_WRITE_MAX) {
             let mut owned: Vec<IoSlice<'_>> = group.to_vec();
             let mut rest: &mut [IoSlice<'_>] = &mut owned;
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
-                match rustix::io::pwritev(&self.0, rest, offset) {
+                match rustix::io::pwritev(&self.file, rest, offset) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(count) => {
                         offset += count as u64;
@@ -179,12 +225,52 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
+    /// Writes aligned memory; past the page cache for as long as that works.
+    fn write_direct(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self.write_vectored(offset, &[IoSlice::new(bytes)]) {
+            Err(error) if self.is_direct() && is_invalid(&error) => {
+                self.give_up_direct()?;
+                self.write_vectored(offset, &[IoSlice::new(bytes)])
+            }
+            other => other,
+        }
+    }
+}
+
+/// What the system says to direct transfers in units that it cannot do.
+fn is_invalid(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error())
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_direct() {
+            match direct::read(&self.file, offset, buffer) {
+                Err(error) if is_invalid(&error) => self.give_up_direct()?,
+                other => return other,
+            }
+        }
+        self.read_buffered(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        if !self.unbuffered {
+            return self.write_vectored(offset, pieces);
+        }
+        let size: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        assert!(
+            direct::is_whole(offset) && direct::is_whole(size),
+            "an unbuffered file takes whole commit units"
+        );
+        direct::write_gathered(offset, pieces, |offset, bytes| self.write_direct(offset, bytes))
+    }
+
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             // A file system without it (some network ones): real zeros behind what is there.
             Err(rustix::io::Errno::OPNOTSUPP) => {
@@ -202,10 +288,10 @@ impl DiskFile for RealFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 }

@@ -127,9 +127,9 @@ impl BlockHeader {
 
 /// CRC-32C of what a block belongs to; its batches' bytes are appended.
 fn crc_of_place(partition: PartitionId, base_offset: Offset) -> u32 {
-    let crc = crc32c::crc32c(&partition.topic.0);
-    let crc = crc32c::crc32c_append(crc, &partition.index.to_le_bytes());
-    crc32c::crc32c_append(crc, &base_offset.0.to_le_bytes())
+    let crc = model::checksum::crc32c(&partition.topic.0);
+    let crc = model::checksum::crc32c_append(crc, &partition.index.to_le_bytes());
+    model::checksum::crc32c_append(crc, &base_offset.0.to_le_bytes())
 }
 
 /// Checks a block's bytes and cuts them into batches, which share them.
@@ -146,7 +146,8 @@ pub fn decode_block(
     if body.len() != header.size as usize {
         return Err("the file ends inside a block");
     }
-    if verify && crc32c::crc32c_append(crc_of_place(partition, base_offset), body) != header.body_crc {
+    if verify && model::checksum::crc32c_append(crc_of_place(partition, base_offset), body) != header.body_crc
+    {
         return Err("bad block checksum");
     }
     let mut batches = Vec::new();
@@ -218,7 +219,8 @@ impl Stretch {
         }
         let (_, block) = self.open.as_mut().expect("just opened");
         let (prefix, rest) = (batch.prefix(), batch.rest());
-        block.body_crc = crc32c::crc32c_append(crc32c::crc32c_append(block.body_crc, &prefix), &rest);
+        block.body_crc =
+            model::checksum::crc32c_append(model::checksum::crc32c_append(block.body_crc, &prefix), &rest);
         block.size += u32::try_from(batch.size()).expect("a batch is limited");
         block.last_offset = batch.last_offset();
         block.max_timestamp = block.max_timestamp.max(batch.max_timestamp);

@@ -3,7 +3,7 @@
 //! size that the caller knows from a durable checkpoint.
 
 use crate::disk::Disk;
-use crate::layout::read;
+use crate::layout::{read, read_units};
 use crate::lru::Lru;
 use crate::mutant::Mutant;
 use crate::segments::format::{BLOCK_HEADER_BYTES, BlockHeader, HEADER_BYTES, SegmentHeader, decode_block};
@@ -162,7 +162,7 @@ impl<D: Disk> Reader<D> {
         let (Some(first), Some(last)) = (places.first(), places.last()) else {
             return Ok(Err(Bad("its block ends behind the segment".into())));
         };
-        let bytes = read(&open.file, first.position, (last.end() - first.position) as usize)?;
+        let bytes = read_units(&open.file, first.position, (last.end() - first.position) as usize)?;
         let mut batches: Vec<StoredBatch> = Vec::new();
         let mut total = 0;
         for place in &places {
@@ -240,7 +240,7 @@ impl<D: Disk> Reader<D> {
         place: &str,
     ) -> Result<OpenSegment<D::File>, JobError> {
         let damaged = |detail| JobError::Damaged { detail };
-        let file = self.disk.open_read(place).map_err(|error| match error.kind() {
+        let file = self.disk.open_read_unbuffered(place).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => damaged(format!("{place} is missing")),
             _ => device(place, &error),
         })?;

@@ -103,7 +103,7 @@ fn an_unknown_version_is_refused_with_its_number() {
             "wal/" => (88, 84),
             _ => (64, 60),
         };
-        let crc = crc32c::crc32c(&bytes[..at]);
+        let crc = model::checksum::crc32c(&bytes[..at]);
         bytes[at..header].copy_from_slice(&crc.to_le_bytes());
         disk.put(&file, &bytes);
         let error = open(Arc::new(disk), options(None)).map(|_| ()).expect_err("refused");

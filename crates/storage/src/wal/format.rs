@@ -103,7 +103,7 @@ impl FileHeader {
             out.extend_from_slice(&field.to_le_bytes());
         }
         out.extend_from_slice(&(self.shards.len() as u32).to_le_bytes());
-        out.extend_from_slice(&crc32c::crc32c(&table).to_le_bytes());
+        out.extend_from_slice(&model::checksum::crc32c(&table).to_le_bytes());
         out.extend_from_slice(&(size as u32).to_le_bytes());
         seal(&mut out, 0);
         out.extend_from_slice(&table);
@@ -154,7 +154,7 @@ impl FileHeader {
         if header.first_sequence == 0 {
             return None;
         }
-        if fields.u32()? != crc32c::crc32c(table) {
+        if fields.u32()? != model::checksum::crc32c(table) {
             return None;
         }
         let mut rows = Fields::new(table);
@@ -258,18 +258,18 @@ impl Commit {
         let mut uncopied = 0;
         for (shard, hard_state) in &append.hard_states {
             let head = record_header(KIND_HARD_STATE, *shard, hard_state, 0, 0, 0);
-            body_crc = crc32c::crc32c_append(body_crc, &head);
+            body_crc = model::checksum::crc32c_append(body_crc, &head);
             copied.extend_from_slice(&head);
         }
         for entry in &append.entries {
-            let mut crc = crc32c::crc32c(&entry.descriptor);
+            let mut crc = model::checksum::crc32c(&entry.descriptor);
             for piece in entry.payload.pieces() {
-                crc = crc32c::crc32c_append(crc, piece);
+                crc = model::checksum::crc32c_append(crc, piece);
             }
             let fields = HardState { term: entry.term, vote: 0, commit: entry.index };
             let (descriptor, payload) = (entry.descriptor.len(), entry.payload.size());
             let head = record_header(entry.kind as u8, entry.shard, &fields, crc, descriptor, payload);
-            body_crc = crc32c::crc32c_append(body_crc, &head);
+            body_crc = model::checksum::crc32c_append(body_crc, &head);
             copied.extend_from_slice(&head);
             copied.extend_from_slice(&entry.descriptor);
             for piece in entry.payload.pieces() {
@@ -358,7 +358,7 @@ fn record_header(
     head[32..40].copy_from_slice(&fields.vote.to_le_bytes());
     head[40..44].copy_from_slice(&u32::try_from(descriptor_size).expect("limited").to_le_bytes());
     head[44..48].copy_from_slice(&u32::try_from(payload_size).expect("limited").to_le_bytes());
-    let crc = crc32c::crc32c(&head[4..]);
+    let crc = model::checksum::crc32c(&head[4..]);
     head[..4].copy_from_slice(&crc.to_le_bytes());
     head
 }
@@ -377,10 +377,10 @@ pub fn decode_body(header: &CommitHeader, body: &Bytes, mutant: Option<Mutant>) 
         at += RECORD_HEADER_BYTES;
         let mut fields = Fields::new(head);
         let head_crc = fields.u32()?;
-        if check && crc32c::crc32c(&head[4..]) != head_crc {
+        if check && model::checksum::crc32c(&head[4..]) != head_crc {
             return None;
         }
-        body_crc = crc32c::crc32c_append(body_crc, head);
+        body_crc = model::checksum::crc32c_append(body_crc, head);
         let payload_crc = fields.u32()?;
         let kind = fields.u8()?;
         let _reserved = fields.array::<3>()?;
@@ -389,7 +389,7 @@ pub fn decode_body(header: &CommitHeader, body: &Bytes, mutant: Option<Mutant>) 
         let descriptor_end = at.checked_add(fields.u32()? as usize)?;
         let payload_end = descriptor_end.checked_add(fields.u32()? as usize)?;
         let content = body.get(at..payload_end)?;
-        if check && crc32c::crc32c(content) != payload_crc {
+        if check && model::checksum::crc32c(content) != payload_crc {
             return None;
         }
         let kind = match kind {
