@@ -2,7 +2,6 @@
 
 use crate::node::{Client, Node, PATIENCE, read_to_end};
 use crate::stop::{fetch, produce};
-use kafka::frame::decode_response;
 use kafka::message::api_versions::ApiVersionsRequest;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -20,32 +19,6 @@ fn start(settings: &[&str]) -> (tempfile::TempDir, Node) {
 fn honest(node: &Node) {
     let took = node.honest_question();
     assert!(took < HONEST_MAX, "an honest client waited {took:?}");
-}
-
-#[test]
-fn sizes_that_no_frame_has() {
-    let (_directory, node) = start(&[]);
-    for size in [0, -1, i32::MIN, i32::MAX, 104_857_601] {
-        let mut stream = node.connect();
-        stream.write_all(&size.to_be_bytes()).unwrap();
-        assert_eq!(read_to_end(&mut stream), 0);
-    }
-    node.wait_for_line("frame size is zero");
-    honest(&node);
-}
-
-#[test]
-fn other_protocols_are_told_so_in_the_log() {
-    let (_directory, node) = start(&[]);
-    let mut http = node.connect();
-    http.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
-    read_to_end(&mut http);
-    node.wait_for_line("speaks HTTP");
-    let mut tls = node.connect();
-    tls.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]).unwrap();
-    read_to_end(&mut tls);
-    node.wait_for_line("starts TLS");
-    honest(&node);
 }
 
 #[test]
@@ -92,50 +65,6 @@ fn half_frames_take_no_memory_and_end() {
     }
     node.wait_for_line("did not become whole in time");
     honest(&node);
-}
-
-#[test]
-fn one_byte_at_a_time_ends_too() {
-    let (_directory, node) = start(&["sternpost.frame.timeout.ms=500"]);
-    let mut stream = node.connect();
-    stream.write_all(&1000_i32.to_be_bytes()).unwrap();
-    let start = Instant::now();
-    // Each byte is progress, yet the frame is not whole in time. Writing fails once the node has closed.
-    while start.elapsed() < PATIENCE && stream.write_all(&[0]).is_ok() {
-        let pause = Instant::now();
-        while pause.elapsed() < Duration::from_millis(5) {
-            std::thread::yield_now();
-        }
-        if node.count_lines("did not become whole") > 0 {
-            return;
-        }
-    }
-    node.wait_for_line("did not become whole");
-}
-
-#[test]
-fn a_hundred_thousand_requests_without_reading() {
-    const COUNT: usize = 100_000;
-    let (_directory, node) = start(&[]);
-    let before = node.resident_bytes();
-    let mut client = Client::new(node.connect());
-    let mut writer = Client::new(client.stream.try_clone().unwrap());
-    // The node stops reading, so writing must not wait for it on this thread.
-    let sending = std::thread::spawn(move || {
-        for _ in 0..COUNT {
-            writer.send(&ApiVersionsRequest::default(), 0);
-        }
-    });
-    for _ in 0..20 {
-        honest(&node);
-    }
-    let grown = node.resident_bytes().saturating_sub(before);
-    assert!(grown < 32 << 20, "{grown} bytes for requests that wait");
-    for number in 0..COUNT {
-        let (id, _) = decode_response::<ApiVersionsRequest>(client.receive().expect("an answer"), 0).unwrap();
-        assert_eq!(id, number as i32);
-    }
-    sending.join().unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Real processes of the real binary. One integration binary; a module for each theme.
 
+mod attacks;
 mod http;
 mod limits;
 mod node;

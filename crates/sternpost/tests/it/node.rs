@@ -106,9 +106,18 @@ impl Node {
 
     /// Resident memory, bytes.
     pub fn resident_bytes(&self) -> usize {
+        self.memory("VmRSS")
+    }
+
+    /// Most resident memory that the process ever had, bytes.
+    pub fn peak_bytes(&self) -> usize {
+        self.memory("VmHWM")
+    }
+
+    fn memory(&self, name: &str) -> usize {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process lives");
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a resident size");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a size");
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
     }
 
