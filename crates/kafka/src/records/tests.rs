@@ -321,3 +321,23 @@ fn a_fetch_may_end_inside_a_batch() {
         assert_eq!(whole.expect("no error").len(), cut / batch.len(), "cut at {cut}");
     }
 }
+
+/// Zeroes compress to blocks that end in zeroes: an end mark that was cut off must not be seen in them.
+#[test]
+fn a_truncated_stream_is_refused_wherever_it_is_cut() {
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let mut builder = BatchBuilder::new(codec);
+        builder.push(&NewRecord { value: Some(&[0; 10_000]), ..NewRecord::default() });
+        let whole = builder.build().expect("builds");
+        for cut in HEADER_BYTES..whole.len() {
+            let mut bytes = whole[..cut].to_vec();
+            let mut header = BatchHeader::read(&bytes).expect("a header");
+            header.batch_length = (cut - LENGTH_END) as i32;
+            for _ in 0..2 {
+                header.write(bytes.first_chunk_mut().expect("a header"));
+                header.crc = crc_of(&bytes);
+            }
+            assert!(validate(bytes.into(), &Limits::default()).is_err(), "{codec:?} cut at {cut}");
+        }
+    }
+}
