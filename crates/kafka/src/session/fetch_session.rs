@@ -6,6 +6,8 @@
 //! while the session's epoch is still the one that the question got.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker::request::{FetchPartition, FetchTopic, FetchedPartition, TopicRef};
 use model::{ErrorCode, TopicId};
@@ -23,6 +25,36 @@ pub(crate) const EPOCH_FINAL: i32 = -1;
 /// Sessions of one connection. A client has one; several serve a proxy that shares a connection among its clients.
 /// The one unused for longest gives way.
 pub const FETCH_SESSIONS_MAX: usize = 8;
+
+/// Partitions in the fetch sessions of all connections together. At its limit fetches go without session; those that race
+/// for the last places may pass it by what one connection may have.
+#[derive(Debug)]
+pub struct FetchSessionPool {
+    partitions: AtomicUsize,
+    partitions_max: usize,
+}
+
+impl FetchSessionPool {
+    /// An empty pool.
+    pub fn new(partitions_max: usize) -> FetchSessionPool {
+        FetchSessionPool { partitions: AtomicUsize::new(0), partitions_max }
+    }
+
+    /// Partitions that are still free.
+    fn room(&self) -> usize {
+        self.partitions_max.saturating_sub(self.partitions.load(Ordering::Relaxed))
+    }
+
+    /// A connection that held `before` partitions holds `after` now.
+    fn change(&self, before: usize, after: usize) {
+        if after >= before {
+            self.partitions.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            let held = self.partitions.fetch_sub(before - after, Ordering::Relaxed);
+            assert!(held >= before - after, "a pool never gets more back than it gave");
+        }
+    }
+}
 
 /// How the answer to a fetch is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,11 +232,42 @@ pub(crate) struct FetchSessions {
     ids: i32,
     /// Partitions in all sessions together.
     partitions_max: usize,
+    pool: Arc<FetchSessionPool>,
+    /// Partitions taken from the pool.
+    held: usize,
+}
+
+impl Drop for FetchSessions {
+    fn drop(&mut self) {
+        self.pool.change(self.held, 0);
+    }
 }
 
 impl FetchSessions {
-    pub(crate) fn new(partitions_max: usize) -> FetchSessions {
-        FetchSessions { sessions: Vec::new(), ids: NO_SESSION, partitions_max }
+    pub(crate) fn new(partitions_max: usize, pool: Arc<FetchSessionPool>) -> FetchSessions {
+        FetchSessions { sessions: Vec::new(), ids: NO_SESSION, partitions_max, pool, held: 0 }
+    }
+
+    /// Partitions that a session which is not among `sessions` may have.
+    fn room(&self) -> usize {
+        let here = self.partitions();
+        let own = self.partitions_max.saturating_sub(here);
+        own.min((self.pool.room() + self.held).saturating_sub(here))
+    }
+
+    /// Turns a fetch into the whole list to ask the core for, or an error of the session.
+    pub(crate) fn plan(
+        &mut self,
+        message: &wire::FetchRequest,
+        by_id: bool,
+    ) -> Result<(Cut, Vec<FetchTopic>), ErrorCode> {
+        let planned = self.place(message, by_id);
+        let held = self.partitions();
+        if held != self.held {
+            self.pool.change(self.held, held);
+            self.held = held;
+        }
+        planned
     }
 
     /// Partitions remembered.
@@ -217,8 +280,7 @@ impl FetchSessions {
         Some(self.sessions.remove(at))
     }
 
-    /// Turns a fetch into the whole list to ask the core for, or an error of the session.
-    pub(crate) fn plan(
+    fn place(
         &mut self,
         message: &wire::FetchRequest,
         by_id: bool,
@@ -243,7 +305,7 @@ impl FetchSessions {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
         session.forget(&message.forgotten_topics_data);
-        if !session.update(&message.topics, self.partitions_max.saturating_sub(self.partitions())) {
+        if !session.update(&message.topics, self.room()) {
             // Dropped: the client opens another and gets its answers without a session.
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
@@ -263,7 +325,7 @@ impl FetchSessions {
             self.sessions.remove(0);
         }
         let mut session = FetchSession::new(self.ids.checked_add(1).unwrap_or(1), by_id);
-        let room = self.partitions_max.saturating_sub(self.partitions());
+        let room = self.room();
         if !session.update(&message.topics, room) || session.order.is_empty() {
             return None;
         }

@@ -25,8 +25,8 @@ use crate::records;
 use crate::wire::{Decoder, Segments};
 
 pub use error::SessionError;
-pub use fetch_session::FETCH_SESSIONS_MAX;
 use fetch_session::FetchSessions;
+pub use fetch_session::{FETCH_SESSIONS_MAX, FetchSessionPool};
 
 /// What a connection may ask of this node's memory.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,12 @@ pub struct SessionConfig {
     pub cluster_id: String,
     /// This node.
     pub node: NodeId,
+    /// What the fetch sessions of all connections hold.
+    pub fetch_sessions: Arc<FetchSessionPool>,
 }
+
+/// Partitions in the fetch sessions of all connections: some 100 MiB.
+const NODE_FETCH_SESSION_PARTITIONS_MAX: usize = 400_000;
 
 impl SessionConfig {
     /// Kafka's default of `fetch.max.bytes`.
@@ -96,6 +101,7 @@ impl SessionConfig {
             features: Vec::new(),
             cluster_id: cluster_id.into(),
             node,
+            fetch_sessions: Arc::new(FetchSessionPool::new(NODE_FETCH_SESSION_PARTITIONS_MAX)),
         }
     }
 }
@@ -155,7 +161,8 @@ pub struct Session {
 impl Session {
     /// A connection from `client.host`; the client id comes with the requests.
     pub fn new(config: Arc<SessionConfig>, client: ClientInfo) -> Session {
-        let fetch_sessions = FetchSessions::new(config.limits.fetch_session_partitions_max);
+        let pool = Arc::clone(&config.fetch_sessions);
+        let fetch_sessions = FetchSessions::new(config.limits.fetch_session_partitions_max, pool);
         Session { config, client: Arc::new(client), fetch_sessions }
     }
 

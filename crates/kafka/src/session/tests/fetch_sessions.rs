@@ -10,7 +10,7 @@ use crate::frame::{SIZE_BYTES, decode_response, encode_request};
 use crate::message::fetch as wire;
 use crate::message::fetch::FetchRequest;
 use crate::records::{BatchBuilder, Codec, NewRecord};
-use crate::session::{FETCH_SESSIONS_MAX, Pending, Session, SessionConfig, Step};
+use crate::session::{FETCH_SESSIONS_MAX, FetchSessionPool, Pending, Session, SessionConfig, Step};
 use crate::wire::arbitrary::Values;
 use crate::wire::{Str, Uuid};
 
@@ -264,6 +264,27 @@ fn too_many_partitions_go_without_a_session() {
     let grown = world.fetch(VERSION, &message(id, 1, vec![topic("a", &[(2, 0)])]));
     assert_eq!(grown.error_code, ErrorCode::FetchSessionIdNotFound.code());
     assert_eq!(world.session.fetch_session_partitions(), 0);
+}
+
+#[test]
+fn all_connections_share_the_nodes_places() {
+    let mut config = SessionConfig::new("c", NodeId(0));
+    config.fetch_sessions = Arc::new(FetchSessionPool::new(3));
+    let config = Arc::new(config);
+    let mut worlds: Vec<World> = (0..2)
+        .map(|_| World { session: Session::new(config.clone(), ClientInfo::default()), ..World::new(0) })
+        .collect();
+    let two = || message(0, 0, vec![topic("a", &[(0, 0), (1, 0)])]);
+    let id = worlds[0].fetch(VERSION, &two()).session_id;
+    assert!(id > 0);
+    let answer = worlds[1].fetch(VERSION, &two());
+    assert_eq!((answer.session_id, told(&answer).len()), (0, 2), "answered, without a session");
+    // Its own session may go on, and makes room when it is closed or its connection ends.
+    assert_eq!(worlds[0].fetch(VERSION, &message(id, 1, vec![topic("a", &[(2, 0)])])).error_code, 0);
+    worlds[0].fetch(VERSION, &message(id, -1, vec![]));
+    assert!(worlds[1].fetch(VERSION, &two()).session_id > 0);
+    worlds.pop();
+    assert!(worlds[0].fetch(VERSION, &two()).session_id > 0);
 }
 
 #[test]
