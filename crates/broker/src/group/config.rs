@@ -30,6 +30,8 @@ pub struct GroupConfig {
     /// Most bytes of names and metadata of members, and as many again of assignments, in one group: its snapshot must
     /// fit a log entry.
     pub group_bytes_max: usize,
+    /// Most bytes of names and metadata of members in all groups of one coordinator; beyond it nobody new joins.
+    pub members_bytes_max: usize,
     /// Most partitions with an offset in one group.
     pub group_offsets_max: usize,
     /// A known-bad variant, for tests that must notice it.
@@ -50,6 +52,7 @@ impl Default for GroupConfig {
             groups_max: 100_000,
             pending_members_max: 10_000,
             group_bytes_max: 6 << 20,
+            members_bytes_max: 8 << 20,
             group_offsets_max: 1_000_000,
             mutant: None,
         }

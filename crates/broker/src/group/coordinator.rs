@@ -74,6 +74,7 @@ impl Coordinator {
                 timers: Timers::default(),
                 flights: Flights::default(),
                 identities: Identities::new(seed),
+                members_bytes: 0,
             },
             expiry_at: None,
             is_limit_reported: false,
@@ -184,8 +185,10 @@ impl Coordinator {
         act: impl FnOnce(&mut Group, &mut Turn<'_>),
     ) -> bool {
         let Some((name, mut group)) = self.groups.remove_entry(name) else { return false };
+        self.desk.members_bytes -= group.snapshot_bytes("");
         let mut turn = Turn { name: &name, now, config: &self.config, desk: &mut self.desk, out };
         act(&mut group, &mut turn);
+        self.desk.members_bytes += group.snapshot_bytes("");
         if !group.is_void() || self.is_remembered(&name) {
             self.groups.insert(name, group);
         }

@@ -98,7 +98,8 @@ impl Group {
             Phase::Completing | Phase::Stable => member.is_some() || self.members.len() < size_max,
         };
         let bytes = self.snapshot_bytes(id) + joining.snapshot_bytes();
-        has_seat && bytes <= turn.config.group_bytes_max
+        let all_bytes = turn.desk.members_bytes + bytes;
+        has_seat && bytes <= turn.config.group_bytes_max && all_bytes <= turn.config.members_bytes_max
     }
 
     fn on_join_without_id(&mut self, turn: &mut Turn<'_>, joining: Joining<'_>) {

@@ -84,6 +84,7 @@ impl Coordinator {
         if let Phase::Preparing(_) = group.phase {
             self.desk.timers.set(Alarm::Join(name.to_owned()), now.mono.plus(group.rebalance_timeout()));
         }
+        self.desk.members_bytes += group.snapshot_bytes("");
         let before = self.groups.insert(name.to_owned(), group);
         assert!(before.is_none(), "a group is loaded once");
     }
@@ -91,6 +92,7 @@ impl Coordinator {
     /// Throws the view of a group away; who waits in it is sent to look for the coordinator again.
     pub(super) fn unload(&mut self, name: &str, out: &mut Vec<GroupEffect>) {
         let Some(group) = self.groups.remove(name) else { return };
+        self.desk.members_bytes -= group.snapshot_bytes("");
         self.desk.timers.clear(Alarm::Join(name.to_owned()));
         self.desk.timers.clear(Alarm::Sync(name.to_owned()));
         for id in group.pending {

@@ -18,6 +18,8 @@ pub(super) struct Desk {
     pub timers: Timers,
     pub flights: Flights,
     pub identities: Identities,
+    /// Bytes of the members of all groups; while a group has its turn, of all others.
+    pub members_bytes: usize,
 }
 
 /// One group's turn.

@@ -294,6 +294,21 @@ fn limits_of_groups_and_bytes() {
 }
 
 #[test]
+fn members_of_all_groups_share_a_limit() {
+    let config = GroupConfig { members_bytes_max: 2000, ..Default::default() };
+    let mut world = World::with(config);
+    let heavy = |id: &str| Who { protocols: vec![("range".into(), Bytes::from(vec![0; 1200]))], ..who(id) };
+    let (_, ids) = world.stabilize(&[heavy("")]);
+    assert_eq!(world.join_error(&heavy("")), ErrorCode::GroupMaxSizeReached);
+    // Who is in may come again, and who leaves makes room.
+    let token = world.join(&heavy(&ids[0]));
+    assert_eq!(world.joined(token).error, ErrorCode::None);
+    world.leave(&[(&ids[0], None)]);
+    let (_, ids) = world.stabilize(&[heavy("")]);
+    assert_eq!(ids.len(), 1);
+}
+
+#[test]
 fn a_time_out_of_zero_does_not_spin() {
     let mut world = World::new();
     let hasty = Who { rebalance: Duration::ZERO, ..fixed("a") };
