@@ -11,7 +11,10 @@ pub fn check(ledger: &Ledger<'_>) -> Verdict {
         for (place, record) in produce.records.iter().enumerate() {
             let offset = base + place as i64;
             let seen = ledger.seen.get(&(produce.partition, offset));
-            let read = ledger.finals.get(&produce.partition).is_some_and(|log| offset >= log.log_start);
+            let read = ledger
+                .finals
+                .get(&produce.partition)
+                .is_some_and(|log| offset >= log.log_start && !ledger.is_refused(produce.partition, offset));
             if seen.is_none() && !read {
                 verdict.unjudged += 1;
                 continue;

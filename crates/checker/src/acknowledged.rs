@@ -20,8 +20,14 @@ pub fn check(ledger: &Ledger<'_>) -> Verdict {
         };
         for (place, record) in produce.records.iter().enumerate() {
             let trimmed = match base {
-                Some(base) => base + (place as i64) < log.log_start,
-                None => log.log_start > 0,
+                Some(base) => {
+                    let offset = base + place as i64;
+                    offset < log.log_start || ledger.is_refused(produce.partition, offset)
+                }
+                None => {
+                    log.log_start > 0
+                        || ledger.refused.iter().any(|(partition, ..)| *partition == produce.partition)
+                }
             };
             let kept = last.contains(&(produce.partition, *record));
             if trimmed && !kept {

@@ -64,6 +64,15 @@ pub enum Event {
         /// The call.
         op: Op,
     },
+    /// What the records of a produce carry: follows `ProduceInvoked` where look-ups by time or retention are judged.
+    Stamped {
+        /// The call.
+        op: Op,
+        /// Each record's timestamp, milliseconds since 1970.
+        timestamps: Vec<i64>,
+        /// Size of the batch as it was sent, bytes.
+        bytes: u64,
+    },
     /// Nobody will ever know. (A produce without any answer at the end of the history counts as this.)
     ProduceIndeterminate {
         /// The call.
@@ -93,6 +102,46 @@ pub enum Event {
         partition: Partition,
         /// First offset that has to stay.
         before: i64,
+    },
+    /// The partition's oldest segments may go from now on, by age or by size.
+    RetentionSet {
+        /// Where.
+        partition: Partition,
+        /// Age beyond which records may go, milliseconds.
+        millis: Option<i64>,
+        /// Size that has to stay, bytes of batches.
+        bytes: Option<u64>,
+    },
+    /// The latest time that the node's own clock has shown so far: what retention by age goes by.
+    NodeClock {
+        /// Milliseconds since 1970.
+        wall_ms: i64,
+    },
+    /// The first record at or after a time was asked for.
+    TimeSought {
+        /// The call.
+        op: Op,
+        /// Where.
+        partition: Partition,
+        /// The time, milliseconds since 1970.
+        timestamp: i64,
+    },
+    /// It was answered.
+    TimeFound {
+        /// The call.
+        op: Op,
+        /// Offset and timestamp told; `None` for "no such record".
+        found: Option<(i64, i64)>,
+    },
+    /// The final reader was refused these offsets because their bytes are damaged, and the workload had damaged them:
+    /// they are no loss, and no gap either.
+    Refused {
+        /// Where.
+        partition: Partition,
+        /// First offset refused.
+        from: i64,
+        /// Offset behind the last one refused.
+        to: i64,
     },
     /// The whole partition from its start to its end, read after everything was healed.
     FinalLog {

@@ -14,7 +14,7 @@ pub fn check(ledger: &Ledger<'_>) -> Verdict {
         if !produce.idempotent {
             continue;
         }
-        verdict.premises += u64::from(produce.retried);
+        verdict.premises += u64::from(produce.retries > 0);
         if let Some(first) = places.insert(record, *offset) {
             verdict.violation(|| {
                 format!(

@@ -24,12 +24,38 @@ pub struct Produce<'a> {
     pub idempotent: bool,
     pub partition: Partition,
     pub records: &'a [RecordId],
-    pub retried: bool,
+    /// How often it was sent again.
+    pub retries: u64,
     pub outcome: Outcome,
+    /// Timestamps of the records, where the workload told.
+    pub timestamps: &'a [i64],
+    /// Size of the batch, 0 where the workload did not tell.
+    pub bytes: u64,
+    /// Event number of the acknowledgement.
+    pub acked_at: Option<usize>,
     /// Event number of the call.
     pub invoked_at: usize,
     /// Highest offset acknowledged to the same producer and partition before the call; -1 for none.
     pub own_acked_before: i64,
+}
+
+/// What may go by age or size.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    pub millis: Option<i64>,
+    pub bytes: Option<u64>,
+}
+
+/// One answered look-up by time.
+#[derive(Debug)]
+pub struct TimeLookup {
+    pub partition: Partition,
+    pub timestamp: i64,
+    pub found: Option<(i64, i64)>,
+    /// Event number of the call.
+    pub asked_at: usize,
+    /// Highest offset that anyone had asked to trim to before the answer.
+    pub trim_ceiling: i64,
 }
 
 /// One answered fetch, or a final read.
@@ -44,6 +70,8 @@ pub struct Observation<'a> {
     pub log_start_floor: i64,
     /// Highest offset that anyone had asked to trim to before the answer.
     pub trim_ceiling: i64,
+    /// Latest time of the node's clock before the answer.
+    pub clock_ms: i64,
     pub high_watermark: i64,
     pub log_start: Option<i64>,
     pub records: &'a [SeenRecord],
@@ -77,6 +105,10 @@ pub struct Ledger<'a> {
     pub finals: BTreeMap<Partition, FinalLog<'a>>,
     /// Every place at which a record was seen, first sighting of each offset, in order of offsets.
     pub seen: BTreeMap<(Partition, i64), Option<RecordId>>,
+    pub retentions: HashMap<Partition, Retention>,
+    pub lookups: Vec<TimeLookup>,
+    /// Ranges that the final reader was refused, in the order of the reading.
+    pub refused: Vec<(Partition, i64, i64)>,
 }
 
 #[derive(Default)]
@@ -94,12 +126,16 @@ impl<'a> Ledger<'a> {
             observations: Vec::new(),
             finals: BTreeMap::new(),
             seen: BTreeMap::new(),
+            retentions: HashMap::new(),
+            lookups: Vec::new(),
+            refused: Vec::new(),
         };
         let mut floors: HashMap<Partition, PartitionFloors> = HashMap::new();
         let mut by_op: HashMap<Op, usize> = HashMap::new();
         let mut asked: HashMap<Op, (Partition, i64, i64)> = HashMap::new();
         let mut own_acked: HashMap<(Producer, Partition), i64> = HashMap::new();
         let mut restarts = 0;
+        let mut clock_ms = i64::MIN;
         for (at, event) in history.events().iter().enumerate() {
             match event {
                 Event::ProduceInvoked { op, producer, idempotent, partition, records } => {
@@ -115,16 +151,24 @@ impl<'a> Ledger<'a> {
                         idempotent: *idempotent,
                         partition: *partition,
                         records,
-                        retried: false,
+                        retries: 0,
                         outcome: Outcome::Indeterminate,
+                        timestamps: &[],
+                        bytes: 0,
+                        acked_at: None,
                         invoked_at: at,
                         own_acked_before: own_acked.get(&(*producer, *partition)).copied().unwrap_or(-1),
                     });
                 }
-                Event::ProduceRetried { op } => ledger.produce(&by_op, *op).retried = true,
+                Event::ProduceRetried { op } => ledger.produce(&by_op, *op).retries += 1,
+                Event::Stamped { op, timestamps, bytes } => {
+                    let produce = ledger.produce(&by_op, *op);
+                    (produce.timestamps, produce.bytes) = (timestamps, *bytes);
+                }
                 Event::ProduceAcked { op, base_offset } => {
                     let produce = ledger.produce(&by_op, *op);
                     produce.outcome = Outcome::Acked(*base_offset);
+                    produce.acked_at = Some(at);
                     if let Some(base) = base_offset {
                         let end = base + produce.records.len() as i64;
                         let (producer, partition) = (produce.producer, produce.partition);
@@ -153,6 +197,7 @@ impl<'a> Ledger<'a> {
                         watermark_floor,
                         log_start_floor,
                         trim_ceiling,
+                        clock_ms,
                         high_watermark: *high_watermark,
                         log_start: *log_start,
                         records,
@@ -163,6 +208,7 @@ impl<'a> Ledger<'a> {
                 Event::TrimInvoked { partition, before } => {
                     raise(&mut floors.entry(*partition).or_default().trim, *before);
                 }
+                Event::NodeClock { wall_ms } => raise(&mut clock_ms, *wall_ms),
                 Event::FinalLog { partition, log_start, high_watermark, records } => {
                     let floor = floors.entry(*partition).or_default();
                     ledger.observations.push(Observation {
@@ -171,6 +217,7 @@ impl<'a> Ledger<'a> {
                         watermark_floor: floor.watermark,
                         log_start_floor: floor.log_start,
                         trim_ceiling: floor.trim,
+                        clock_ms,
                         high_watermark: *high_watermark,
                         log_start: Some(*log_start),
                         records,
@@ -181,19 +228,63 @@ impl<'a> Ledger<'a> {
                     ledger.finals.insert(*partition, last);
                 }
                 Event::Restarted => restarts += 1,
-                Event::CommitInvoked { .. }
+                Event::RetentionSet { .. }
+                | Event::TimeSought { .. }
+                | Event::TimeFound { .. }
+                | Event::Refused { .. }
+                | Event::CommitInvoked { .. }
                 | Event::CommitAcked { .. }
                 | Event::CommitFailed { .. }
                 | Event::OffsetFetchInvoked { .. }
                 | Event::OffsetFetched { .. } => {}
             }
         }
+        ledger.note_exceptions(history);
         ledger
+    }
+
+    /// Look-ups by time, what retention may take, and what was refused as damaged.
+    fn note_exceptions(&mut self, history: &History) {
+        let mut sought: HashMap<Op, (Partition, i64, usize)> = HashMap::new();
+        let mut trims: HashMap<Partition, i64> = HashMap::new();
+        for (at, event) in history.events().iter().enumerate() {
+            match event {
+                Event::TrimInvoked { partition, before } => {
+                    raise(trims.entry(*partition).or_default(), *before);
+                }
+                Event::RetentionSet { partition, millis, bytes } => {
+                    self.retentions.insert(*partition, Retention { millis: *millis, bytes: *bytes });
+                }
+                Event::TimeSought { op, partition, timestamp } => {
+                    sought.insert(*op, (*partition, *timestamp, at));
+                }
+                Event::TimeFound { op, found } => {
+                    let (partition, timestamp, asked_at) =
+                        sought.remove(op).expect("the workload answers only what was asked");
+                    let trim_ceiling = trims.get(&partition).copied().unwrap_or_default();
+                    let found = *found;
+                    self.lookups.push(TimeLookup { partition, timestamp, found, asked_at, trim_ceiling });
+                }
+                Event::Refused { partition, from, to } => self.refused.push((*partition, *from, *to)),
+                _ => {}
+            }
+        }
     }
 
     /// The produce that sent `record`, and the record's place in it.
     pub fn sender(&self, record: RecordId) -> Option<(&Produce<'a>, usize)> {
         self.sent.get(&record).map(|sent| (&self.produces[sent.produce], sent.place))
+    }
+
+    /// Whether the final reader was refused this offset as damaged.
+    pub fn is_refused(&self, partition: Partition, offset: i64) -> bool {
+        self.refused.iter().any(|(at, from, to)| *at == partition && (*from..*to).contains(&offset))
+    }
+
+    /// Offsets between `from` and `to` that the final reader was refused.
+    pub fn refused_between(&self, partition: Partition, from: i64, to: i64) -> i64 {
+        let within = self.refused.iter().filter(|(at, ..)| *at == partition);
+        within.map(|(_, first, end)| (to.min(*end) - from.max(*first)).max(0)).sum()
     }
 
     fn produce(&mut self, by_op: &HashMap<Op, usize>, op: Op) -> &mut Produce<'a> {

@@ -15,8 +15,10 @@ mod log_start;
 mod order;
 mod phantom;
 mod prefix;
+mod retention;
 #[cfg(test)]
 mod tests;
+mod time;
 mod verdict;
 mod watermark;
 
@@ -39,6 +41,8 @@ pub fn judge(history: &History) -> Judgement {
             Property::CommittedOnly => committed::check(&ledger),
             Property::HighWatermarkNeverBack => watermark::check(&ledger),
             Property::LogStartMoves => log_start::check(&ledger),
+            Property::RetentionHasReason => retention::check(&ledger),
+            Property::TimeFindsFirst => time::check(&ledger),
             Property::GroupOffsetNeverBack => group_offset::check(history),
         })
         .collect();

@@ -37,6 +37,7 @@ pub fn check(ledger: &Ledger<'_>) -> Verdict {
         if let Some(log) = ledger.finals.get(partition)
             && *offset >= log.log_start
             && !last.contains(&(*partition, *offset))
+            && !ledger.is_refused(*partition, *offset)
         {
             vanished(&mut verdict, *partition, *offset, *record);
         }

@@ -141,6 +141,9 @@ impl Honest {
     }
 }
 
+/// Judged in small histories beside the checkers: the honest log here knows neither times nor retention.
+const OF_THEIR_OWN: [Property; 2] = [Property::RetentionHasReason, Property::TimeFindsFirst];
+
 /// A lie: changes one thing in an honest history, or says that this history has no place for it.
 struct Lie {
     name: &'static str,
@@ -556,6 +559,9 @@ fn honest_histories_are_clean_and_every_premise_fires() {
         }
     }
     for (property, premises) in Property::ALL.iter().zip(premises) {
+        if OF_THEIR_OWN.contains(property) {
+            continue;
+        }
         println!("{:<26} {premises} premises in 300 honest histories", property.name());
         assert!(premises > 0, "{property:?} never had anything to check");
     }
@@ -577,7 +583,7 @@ fn every_lie_is_found_wherever_it_can_be_told() {
         bad |= told <= 10 || found != told;
     }
     assert!(!bad, "a lie of the table was missed or could hardly be told");
-    for property in Property::ALL {
+    for property in Property::ALL.iter().filter(|property| !OF_THEIR_OWN.contains(property)) {
         assert!(LIES.iter().any(|lie| lie.breaks == *property), "no lie proves {property:?}");
     }
 }

@@ -28,6 +28,10 @@ pub enum Property {
     HighWatermarkNeverBack,
     /// The log start never goes back, nor beyond what someone asked to trim.
     LogStartMoves,
+    /// Where retention may trim, nothing goes that is neither old enough nor beyond the size that has to stay.
+    RetentionHasReason,
+    /// A look-up by time finds the first record at or after it.
+    TimeFindsFirst,
     /// A group's committed offset is the newest acknowledged one, never an older one.
     GroupOffsetNeverBack,
 }
@@ -45,6 +49,8 @@ impl Property {
         Property::CommittedOnly,
         Property::HighWatermarkNeverBack,
         Property::LogStartMoves,
+        Property::RetentionHasReason,
+        Property::TimeFindsFirst,
         Property::GroupOffsetNeverBack,
     ];
 
@@ -61,6 +67,8 @@ impl Property {
             Property::CommittedOnly => "committed-only",
             Property::HighWatermarkNeverBack => "high-watermark-never-back",
             Property::LogStartMoves => "log-start-moves",
+            Property::RetentionHasReason => "retention-has-reason",
+            Property::TimeFindsFirst => "time-finds-first",
             Property::GroupOffsetNeverBack => "group-offset-never-back",
         }
     }

@@ -169,6 +169,12 @@ impl SimDisk {
         Some(rotten)
     }
 
+    /// Names in a directory as the running system sees them; no call of the process, so no time passes and nothing fails.
+    pub fn peek(&self, directory: &str) -> Vec<String> {
+        let names = self.state().tree.list(directory).unwrap_or_default();
+        names.into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Virtual time that calls took since this was last asked.
     pub fn take_elapsed(&self) -> Duration {
         std::mem::take(&mut self.state().elapsed)

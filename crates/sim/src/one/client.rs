@@ -8,6 +8,7 @@ pub mod link;
 pub mod member;
 pub mod producer;
 pub mod reader;
+pub mod session_reader;
 
 use super::epochs::Epochs;
 use super::net::Net;
@@ -17,20 +18,28 @@ use crate::counters::Counters;
 use crate::dice::Dice;
 use crate::outcome::Failure;
 use bytes::Bytes;
-use checker::{Event, History, Op, Partition, RecordId};
+use checker::{Event, Group, History, Op, Partition, RecordId};
 use kafka::wire::{Str, Uuid};
 use model::{Mono, WallMs};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A topic of the world.
 #[derive(Clone, Debug)]
 pub struct Topic {
     pub name: &'static str,
-    /// Known once the topic was made.
+    /// Known once the topic was made; zero while it is being made or deleted.
     pub id: Uuid,
     pub partitions: i32,
-    /// The checkers' number of its first partition.
+    /// The checkers' number of its first partition. A topic made again gets another one.
     pub first: u32,
+    /// Made with these settings.
+    pub configs: Vec<(&'static str, i64)>,
+    /// Deleted and made again under its name now and then. What is sent by name may then reach the next one, as it may
+    /// in Kafka: only clients that name topics by id use it.
+    pub mortal: bool,
+    /// Ids of its earlier lives, whose deletion was acknowledged.
+    pub buried: Vec<Uuid>,
 }
 
 /// A partition as clients and checkers name it.
@@ -42,6 +51,19 @@ pub struct Place {
     pub index: i32,
     /// The checkers' name.
     pub partition: Partition,
+}
+
+/// A range of offsets that the world has damaged: one segment of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Damage {
+    /// The topic's id.
+    pub topic: Uuid,
+    /// Partition number.
+    pub index: i32,
+    /// First offset of the segment.
+    pub from: i64,
+    /// First offset of the next one, where there was one.
+    pub to: Option<i64>,
 }
 
 /// What a client can see and do at one moment.
@@ -60,6 +82,10 @@ pub struct Context<'a> {
     pub wakes: &'a mut Vec<Option<Mono>>,
     /// Which life of the node this is.
     pub life: u64,
+    /// The latest time that the node's clock has shown.
+    pub node_clock_ms: i64,
+    /// Damage was done to the node's segments.
+    pub damage: &'a [Damage],
     pub epochs: &'a mut Epochs,
     /// Largest value of a record, bytes.
     pub value_bytes_max: u64,
@@ -77,6 +103,13 @@ pub struct Ids {
     op: u64,
     record: u64,
     producer: u32,
+    partition: u32,
+    /// Timestamps of the newest records, to look times up that records carry.
+    pub timestamps: Vec<i64>,
+    /// Leader, and member ids as the leader was told, of each generation of each group; and the newest generation told.
+    pub generations: BTreeMap<(Group, i32), (String, Vec<String>)>,
+    /// Records that were sent without an answer.
+    pub unanswered: BTreeSet<RecordId>,
     /// Operations answered so far.
     pub done: u64,
 }
@@ -90,6 +123,13 @@ impl Ids {
     pub fn record(&mut self) -> RecordId {
         self.record += 1;
         RecordId(self.record)
+    }
+
+    /// Numbers for the partitions of a topic; the first of them.
+    pub fn partitions(&mut self, count: i32) -> u32 {
+        let first = self.partition;
+        self.partition += count.unsigned_abs();
+        first
     }
 
     pub fn producer(&mut self) -> checker::Producer {
@@ -119,9 +159,11 @@ impl Context<'_> {
         self.history.push(event);
     }
 
-    /// Any partition of the world.
-    pub fn any_place(&mut self) -> Place {
-        let topic = self.dice.index(self.topics.len());
+    /// Any partition of a topic that is there to stay; with `by_id`, of any topic that is there now.
+    pub fn any_place(&mut self, by_id: bool) -> Place {
+        let fits = |topic: &Topic| !topic.id.is_zero() && (by_id || !topic.mortal);
+        let fitting: Vec<usize> = (0..self.topics.len()).filter(|at| fits(&self.topics[*at])).collect();
+        let topic = fitting[self.dice.index(fitting.len())];
         let index = self.dice.below(self.topics[topic].partitions as u64) as i32;
         self.place(topic, index)
     }
@@ -134,6 +176,21 @@ impl Context<'_> {
     /// A topic's name as the wire wants it.
     pub fn topic_name(&self, topic: usize) -> Str {
         Str::from_static(self.topics[topic].name)
+    }
+
+    /// Whether a refusal at this offset is the world's own doing.
+    pub fn is_damaged(&self, place: Place, offset: i64) -> bool {
+        let topic = self.topics[place.topic].id;
+        self.damage.iter().any(|damage| {
+            (damage.topic, damage.index) == (topic, place.index)
+                && offset >= damage.from
+                && damage.to.is_none_or(|to| offset < to)
+        })
+    }
+
+    /// Whether records of this topic go by age or size.
+    pub fn has_retention(&self, place: Place) -> bool {
+        self.topics[place.topic].configs.iter().any(|(name, _)| name.starts_with("retention."))
     }
 
     /// What must never be seen was seen.

@@ -1,36 +1,56 @@
 //! Which troubles and which clients a seed has, and what a run over many seeds must have seen.
 
+use super::client::{Ids, Topic};
 use super::net::NetFaults;
 use crate::dice::Dice;
 use crate::disk::DiskFaults;
+use kafka::wire::Uuid;
 use storage::WalSizes;
 
 /// Counters that a run over many seeds must have seen.
 pub const DEMANDED: &[&str] = &[
-    "acknowledged-not-lost",
     "acked-offset-holds",
+    "acknowledged-not-lost",
     "client: answer overdue",
+    "client: assignment asked for again",
     "client: commit of an old generation refused",
     "client: committed offset read",
     "client: corrupt batch refused",
+    "client: damaged offset refused to the last reader",
+    "client: damaged range refused",
+    "client: deleted topic unknown",
     "client: fetch out of range",
+    "client: fetch session opened",
     "client: fetch with records",
     "client: fetch without records",
     "client: group assignment given",
     "client: group joined",
     "client: heartbeat answered",
+    "client: incremental answer left partitions out",
+    "client: incremental fetch",
     "client: member started over",
     "client: newest offset listed",
     "client: offset committed",
     "client: oldest offset listed",
+    "client: partition left the session",
     "client: produce answered",
     "client: produce refused, tried again",
     "client: produce sent again",
+    "client: produce sent without an answer",
+    "client: produce to a deleted topic",
     "client: producer identity given",
     "client: producer started over",
+    "client: record sent without an answer found",
     "client: records deleted",
+    "client: records over a session",
+    "client: silent member removed",
+    "client: time found",
+    "client: time not found",
+    "client: topic deleted",
     "client: topic made",
+    "client: topic made again",
     "committed-only",
+    "disk: durable bit rotten",
     "disk: name change lost",
     "disk: no space",
     "disk: power cut with unsynced bytes",
@@ -51,6 +71,9 @@ pub const DEMANDED: &[&str] = &[
     "group-offset-never-back",
     "high-watermark-never-back",
     "idempotence",
+    "lanes: a checkpoint within another lane's job",
+    "lanes: a job of the log within another lane's",
+    "lanes: a read within another lane's job",
     "leader-epoch-rises",
     "log-start-moves",
     "net: bytes cut in two",
@@ -59,6 +82,8 @@ pub const DEMANDED: &[&str] = &[
     "node: append without space",
     "node: checkpoint",
     "node: clean shutdown",
+    "node: connection closed for a produce without an answer",
+    "node: damage found",
     "node: log recycled",
     "node: marker",
     "node: records read from segments",
@@ -66,13 +91,17 @@ pub const DEMANDED: &[&str] = &[
     "node: recovered from a checkpoint",
     "node: start failed",
     "node: stopped by a failing device",
+    "node: time looked up",
     "offsets-dense",
     "prefix-stable",
     "producer-order",
+    "retention-has-reason",
+    "time-finds-first",
     "world: disk full",
     "world: power cut",
     "world: process killed",
     "world: quiet period",
+    "world: segment rotten",
     "world: wall clock jumped",
 ];
 
@@ -90,6 +119,8 @@ pub struct Swarm {
     pub weather_millis_max: u64,
     pub idempotent_producers: u64,
     pub plain_producers: u64,
+    pub unanswered_producers: u64,
+    pub session_reader: bool,
     pub readers: u64,
     pub members: u64,
     pub data_shards: u32,
@@ -98,6 +129,36 @@ pub struct Swarm {
     pub wal_held_bytes_max: u64,
     pub wal: WalSizes,
     pub value_bytes_max: u64,
+    pub retention_check_millis: u64,
+    /// Bits of segments rot while the node lives.
+    pub rot: bool,
+}
+
+/// The topics of a seed: one that keeps everything, one whose old segments go, one that dies and is made again.
+pub fn topics(dice: &mut Dice, ids: &mut Ids) -> Vec<Topic> {
+    let mut topic = |name, configs, mortal| {
+        let partitions = dice.between(1, 3) as i32;
+        let first = ids.partitions(partitions);
+        Topic { name, id: Uuid::ZERO, partitions, first, configs, mortal, buried: Vec::new() }
+    };
+    let mut topics = vec![
+        topic("flights", Vec::new(), false),
+        topic("orders", Vec::new(), false),
+        topic("gates", Vec::new(), true),
+    ];
+    let roll = ("segment.ms", dice.skewed(1, 1_000) as i64);
+    if dice.coin() {
+        topics[0].configs.push(roll);
+    }
+    topics[1].configs.push(roll);
+    let kind = dice.below(3);
+    if kind != 0 {
+        topics[1].configs.push(("retention.ms", dice.between(500, 2_000) as i64));
+    }
+    if kind != 1 {
+        topics[1].configs.push(("retention.bytes", dice.skewed(500, 40_000) as i64));
+    }
+    topics
 }
 
 impl Swarm {
@@ -124,13 +185,17 @@ impl Swarm {
             weather_millis_max: dice.skewed(10, 400),
             idempotent_producers: dice.between(1, 3),
             plain_producers: dice.between(0, 2),
+            unanswered_producers: u64::from(dice.below(3) == 0),
+            session_reader: dice.coin(),
             readers: dice.between(1, 2),
-            members: dice.between(0, 3),
+            members: dice.between(0, 4),
             data_shards: dice.between(1, 3) as u32,
             tail_bytes_max: dice.skewed(8_000, 400_000) as usize,
             checkpoint_bytes: dice.skewed(4_000, 200_000) as usize,
             wal_held_bytes_max: dice.skewed(64_000, 4_000_000),
             value_bytes_max: dice.skewed(100, 16_000),
+            retention_check_millis: dice.skewed(20, 500),
+            rot: dice.below(6) == 0,
             // Below 2 MiB of room the node refuses records.
             wal: WalSizes {
                 first_file_bytes: (2 << 20) + 4096 * dice.between(8, 64),

@@ -1,35 +1,53 @@
-//! The administrator: makes the topics, learns their ids, and deletes old records now and then.
+//! The administrator: makes the topics, learns their ids, deletes old records now and then, and lets one topic die and
+//! be made again under its name.
 
 use super::link::Link;
 use super::{Client, Context, Place};
 use bytes::Bytes;
-use checker::Event;
+use checker::{Event, Partition};
 use kafka::frame::decode_response;
-use kafka::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use kafka::message::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use kafka::message::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use kafka::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use kafka::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use kafka::wire::{Str, Uuid};
 use model::ErrorCode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Versions sent.
 const CREATE_VERSION: i16 = 7;
 const METADATA_VERSION: i16 = 12;
-const DELETE_VERSION: i16 = 2;
+const DELETE_RECORDS_VERSION: i16 = 2;
+const DELETE_TOPICS_VERSION: i16 = 6;
 
 /// A question under way.
 enum Asked {
     Create { topic: usize },
     Ids,
-    Delete { place: Place },
+    DeleteRecords { place: Place },
+    DeleteTopic { topic: usize, id: Uuid },
+}
+
+/// A topic whose deletion was begun.
+struct Dying {
+    topic: usize,
+    id: Uuid,
+    sends: u32,
 }
 
 /// The administrator.
 pub struct Admin {
     link: Link,
     asked: Option<Asked>,
-    made: usize,
+    /// Topics that are there, as far as answers told.
+    made: BTreeSet<usize>,
+    /// Creations sent of the topic that is being made: an answer may have been lost.
+    creations: u32,
+    /// A creation went unanswered: it may still be on its way, and take the name at any time.
+    lost_creation: bool,
+    knows_ids: bool,
+    dying: Option<Dying>,
     deletes: bool,
     /// Log starts, as last told.
     starts: BTreeMap<u32, i64>,
@@ -40,52 +58,92 @@ impl Admin {
         Admin {
             link: Link::new("sim-admin"),
             asked: None,
-            made: 0,
+            made: BTreeSet::new(),
+            creations: 0,
+            lost_creation: false,
+            knows_ids: false,
+            dying: None,
             deletes: context.dice.coin(),
             starts: BTreeMap::new(),
         }
     }
 
     fn ask(&mut self, context: &mut Context<'_>) {
-        if self.made < context.topics.len() {
-            let topic = CreatableTopic {
-                name: context.topic_name(self.made),
-                num_partitions: context.topics[self.made].partitions,
-                replication_factor: -1,
-                ..CreatableTopic::default()
-            };
-            let request =
-                CreateTopicsRequest { topics: vec![topic], timeout_ms: 2_000, validate_only: false };
-            self.link.send(&request, CREATE_VERSION, context);
-            self.asked = Some(Asked::Create { topic: self.made });
+        if self.dying.is_some() {
+            self.delete_topic(context);
+        } else if let Some(topic) = (0..context.topics.len()).find(|topic| !self.made.contains(topic)) {
+            self.create(topic, context);
         } else if context.topics.iter().any(|topic| topic.id.is_zero()) {
-            let topics = context
-                .topics
-                .iter()
-                .map(|topic| MetadataRequestTopic {
-                    topic_id: Uuid::ZERO,
-                    name: Some(Str::from_static(topic.name)),
-                })
-                .collect();
-            let request = MetadataRequest {
-                topics: Some(topics),
-                allow_auto_topic_creation: false,
-                ..MetadataRequest::default()
-            };
-            self.link.send(&request, METADATA_VERSION, context);
-            self.asked = Some(Asked::Ids);
-        } else if self.deletes && !context.draining {
-            let place = context.any_place();
-            let before =
-                self.starts.get(&place.partition.0).copied().unwrap_or(0) + context.dice.skewed(0, 30) as i64;
-            context.record(Event::TrimInvoked { partition: place.partition, before });
-            let partition = DeleteRecordsPartition { partition_index: place.index, offset: before };
-            let topic =
-                DeleteRecordsTopic { name: context.topic_name(place.topic), partitions: vec![partition] };
-            let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1_000 };
-            self.link.send(&request, DELETE_VERSION, context);
-            self.asked = Some(Asked::Delete { place });
+            self.ask_ids(context);
+        } else if context.draining {
+        } else if context.dice.below(4) == 0 {
+            self.begin_deletion(context);
+        } else if self.deletes {
+            self.delete_records(context);
         }
+    }
+
+    fn create(&mut self, at: usize, context: &mut Context<'_>) {
+        let known = &context.topics[at];
+        let config = |(name, value): &(&'static str, i64)| CreatableTopicConfig {
+            name: Str::from_static(name),
+            value: Some(Str::from(value.to_string())),
+        };
+        let topic = CreatableTopic {
+            name: Str::from_static(known.name),
+            num_partitions: known.partitions,
+            replication_factor: -1,
+            configs: known.configs.iter().map(config).collect(),
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 2_000, validate_only: false };
+        self.creations += 1;
+        self.link.send(&request, CREATE_VERSION, context);
+        self.asked = Some(Asked::Create { topic: at });
+    }
+
+    fn ask_ids(&mut self, context: &mut Context<'_>) {
+        let named = |topic: &super::Topic| MetadataRequestTopic {
+            topic_id: Uuid::ZERO,
+            name: Some(Str::from_static(topic.name)),
+        };
+        let request = MetadataRequest {
+            topics: Some(context.topics.iter().map(named).collect()),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        self.link.send(&request, METADATA_VERSION, context);
+        self.asked = Some(Asked::Ids);
+    }
+
+    /// From here on nobody begins anything new with the topic; what is under way may still reach it.
+    fn begin_deletion(&mut self, context: &mut Context<'_>) {
+        let Some(topic) = (0..context.topics.len()).find(|at| context.topics[*at].mortal) else { return };
+        let id = std::mem::replace(&mut context.topics[topic].id, Uuid::ZERO);
+        self.dying = Some(Dying { topic, id, sends: 0 });
+        self.delete_topic(context);
+    }
+
+    fn delete_topic(&mut self, context: &mut Context<'_>) {
+        let Some(dying) = &mut self.dying else { return };
+        dying.sends += 1;
+        let (topic, id) = (dying.topic, dying.id);
+        let state = DeleteTopicState { name: None, topic_id: id };
+        let request = DeleteTopicsRequest { topics: vec![state], topic_names: Vec::new(), timeout_ms: 2_000 };
+        self.link.send(&request, DELETE_TOPICS_VERSION, context);
+        self.asked = Some(Asked::DeleteTopic { topic, id });
+    }
+
+    fn delete_records(&mut self, context: &mut Context<'_>) {
+        let place = context.any_place(false);
+        let before =
+            self.starts.get(&place.partition.0).copied().unwrap_or(0) + context.dice.skewed(0, 30) as i64;
+        context.record(Event::TrimInvoked { partition: place.partition, before });
+        let partition = DeleteRecordsPartition { partition_index: place.index, offset: before };
+        let topic = DeleteRecordsTopic { name: context.topic_name(place.topic), partitions: vec![partition] };
+        let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1_000 };
+        self.link.send(&request, DELETE_RECORDS_VERSION, context);
+        self.asked = Some(Asked::DeleteRecords { place });
     }
 
     fn on_created(&mut self, frame: Bytes, topic: usize, context: &mut Context<'_>) {
@@ -98,11 +156,21 @@ impl Admin {
             .first()
             .map_or(ErrorCode::UnknownServerError, |topic| ErrorCode::from_code(topic.error_code));
         match code {
-            ErrorCode::None | ErrorCode::TopicAlreadyExists => {
-                context.counters.count("client: topic made");
-                self.made = topic + 1;
+            ErrorCode::TopicAlreadyExists if !self.lost_creation => {
+                context.fail("a deleted topic is gone", "its name is still taken".into());
             }
-            code => self.on_error(code, context),
+            ErrorCode::None | ErrorCode::TopicAlreadyExists => {
+                let again = !context.topics[topic].buried.is_empty();
+                context.counters.count(if again { "client: topic made again" } else { "client: topic made" });
+                self.made.insert(topic);
+                self.knows_ids = false;
+                self.creations = 0;
+            }
+            code => {
+                // A creation whose time was up may still be carried out.
+                self.lost_creation = true;
+                self.on_error(code, context);
+            }
         }
     }
 
@@ -117,16 +185,39 @@ impl Admin {
                 self.on_error(code, context);
                 continue;
             }
-            for topic in context.topics.iter_mut() {
-                if answer.name.as_ref().is_some_and(|name| name.as_str() == topic.name) {
-                    topic.id = answer.topic_id;
-                }
+            let named =
+                |topic: &super::Topic| answer.name.as_ref().is_some_and(|name| name.as_str() == topic.name);
+            let Some(at) = context.topics.iter().position(named) else { continue };
+            let topic = &mut context.topics[at];
+            if topic.buried.contains(&answer.topic_id) {
+                let detail = format!("{} has its old id again", topic.name);
+                context.fail("a topic made again has a new id", detail);
+                return;
             }
+            if topic.id.is_zero() {
+                topic.id = answer.topic_id;
+                Admin::tell_retention(at, context);
+            }
+        }
+        self.knows_ids = Admin::has_topics(context.topics);
+    }
+
+    /// The checkers hear of what may go by age or size.
+    fn tell_retention(at: usize, context: &mut Context<'_>) {
+        let topic = context.topics[at].clone();
+        let of = |name| topic.configs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let (millis, bytes) = (of("retention.ms"), of("retention.bytes"));
+        if millis.is_none() && bytes.is_none() {
+            return;
+        }
+        for partition in (topic.first..).map(Partition).take(topic.partitions as usize) {
+            let bytes = bytes.map(i64::unsigned_abs);
+            context.record(Event::RetentionSet { partition, millis, bytes });
         }
     }
 
-    fn on_deleted(&mut self, frame: Bytes, place: Place, context: &mut Context<'_>) {
-        let response = match decode_response::<DeleteRecordsRequest>(frame, DELETE_VERSION) {
+    fn on_records_deleted(&mut self, frame: Bytes, place: Place, context: &mut Context<'_>) {
+        let response = match decode_response::<DeleteRecordsRequest>(frame, DELETE_RECORDS_VERSION) {
             Ok((_, response)) => response,
             Err(error) => return context.fail("answers decode", format!("DeleteRecords: {error}")),
         };
@@ -140,6 +231,35 @@ impl Admin {
                 self.starts.insert(place.partition.0, answer.low_watermark);
             }
             ErrorCode::OffsetOutOfRange => context.counters.count("client: delete out of range"),
+            code => self.on_error(code, context),
+        }
+    }
+
+    fn on_topic_deleted(&mut self, frame: Bytes, at: usize, id: Uuid, context: &mut Context<'_>) {
+        let response = match decode_response::<DeleteTopicsRequest>(frame, DELETE_TOPICS_VERSION) {
+            Ok((_, response)) => response,
+            Err(error) => return context.fail("answers decode", format!("DeleteTopics: {error}")),
+        };
+        let code = response
+            .responses
+            .first()
+            .map_or(ErrorCode::UnknownServerError, |topic| ErrorCode::from_code(topic.error_code));
+        let sent_before = self.dying.as_ref().is_some_and(|dying| dying.sends > 1);
+        match code {
+            ErrorCode::UnknownTopicId if !sent_before => {
+                context.fail("a topic stays until it is deleted", "it is not known by its id".into());
+            }
+            ErrorCode::None | ErrorCode::UnknownTopicId => {
+                context.counters.count("client: topic deleted");
+                context.ids.done += 1;
+                self.dying = None;
+                self.made.remove(&at);
+                self.knows_ids = false;
+                let first = context.ids.partitions(context.topics[at].partitions);
+                let topic = &mut context.topics[at];
+                topic.buried.push(id);
+                topic.first = first;
+            }
             code => self.on_error(code, context),
         }
     }
@@ -158,21 +278,32 @@ impl Admin {
     pub fn has_topics(topics: &[super::Topic]) -> bool {
         topics.iter().all(|topic| !topic.id.is_zero())
     }
+
+    fn forget_question(&mut self) {
+        self.lost_creation |= matches!(self.asked.take(), Some(Asked::Create { .. }));
+    }
+
+    fn has_work(&self, context: &Context<'_>) -> bool {
+        self.dying.is_some()
+            || self.made.len() < context.topics.len()
+            || !Admin::has_topics(context.topics)
+            || !context.draining
+    }
 }
 
 impl Client for Admin {
     fn wake(&mut self, context: &mut Context<'_>) {
         if self.link.is_overdue(context.now) {
             self.link.close(context);
-            self.asked = None;
+            self.forget_question();
         }
-        if self.asked.is_none() {
+        if self.asked.is_none() && self.has_work(context) {
             if !self.link.connect(context) {
                 return context.wake_soon(20_000);
             }
             self.ask(context);
         }
-        if self.asked.is_some() || !context.draining {
+        if self.asked.is_some() || self.has_work(context) {
             context.wake_in(Duration::from_millis(300));
         }
     }
@@ -181,7 +312,8 @@ impl Client for Admin {
         match self.asked.take() {
             Some(Asked::Create { topic }) => self.on_created(frame, topic, context),
             Some(Asked::Ids) => self.on_ids(frame, context),
-            Some(Asked::Delete { place }) => self.on_deleted(frame, place, context),
+            Some(Asked::DeleteRecords { place }) => self.on_records_deleted(frame, place, context),
+            Some(Asked::DeleteTopic { topic, id }) => self.on_topic_deleted(frame, topic, id, context),
             None => context.fail("answers belong to questions", "the administrator did not ask".into()),
         }
         let pause = if Admin::has_topics(context.topics) { 200_000 } else { 2_000 };
@@ -190,7 +322,7 @@ impl Client for Admin {
 
     fn lost(&mut self, context: &mut Context<'_>) {
         self.link.lost();
-        self.asked = None;
+        self.forget_question();
         context.wake_soon(10_000);
     }
 
@@ -199,10 +331,15 @@ impl Client for Admin {
     }
 
     fn is_idle(&self) -> bool {
-        self.asked.is_none()
+        self.asked.is_none() && self.is_settled()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.dying.is_none() && self.creations == 0 && self.knows_ids
     }
 
     fn describe(&self) -> String {
-        "the administrator waits for an answer".into()
+        let (dying, creations) = (self.dying.is_some(), self.creations);
+        format!("the administrator waits for an answer (deletes: {dying}, creations sent: {creations})")
     }
 }

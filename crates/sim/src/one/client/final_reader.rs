@@ -29,6 +29,7 @@ enum Stage {
     Records {
         log_start: i64,
         high_watermark: i64,
+        position: i64,
         records: Vec<SeenRecord>,
     },
 }
@@ -58,9 +59,8 @@ impl FinalReader {
             Stage::End { .. } => {
                 self.link.send(&list_request(context, place, -1), LIST_OFFSETS_VERSION, context)
             }
-            Stage::Records { log_start, records, .. } => {
-                let position = records.last().map_or(*log_start, |record| record.offset + 1);
-                let request = fetch_request(context, place, position, 0, FETCH_BYTES);
+            Stage::Records { position, .. } => {
+                let request = fetch_request(context, place, *position, 0, FETCH_BYTES);
                 self.link.send(&request, FETCH_VERSION, context);
             }
         }
@@ -75,19 +75,33 @@ impl FinalReader {
             }
             Stage::End { log_start } => {
                 let high_watermark = listed_offset(frame)?.map_err(refused)?;
-                self.stage = Stage::Records { log_start, high_watermark, records: Vec::new() };
+                let records = Vec::new();
+                self.stage = Stage::Records { log_start, high_watermark, position: log_start, records };
             }
-            Stage::Records { log_start, high_watermark, mut records } => {
-                let position = records.last().map_or(log_start, |record| record.offset + 1);
-                let mut answer = fetched_partition(frame, FETCH_VERSION)?.map_err(refused)?;
+            Stage::Records { log_start, high_watermark, position, mut records } => {
+                let place = self.places.last().copied().ok_or("an answer without a question")?;
+                let mut answer = match fetched_partition(frame, FETCH_VERSION)? {
+                    Ok(answer) => answer,
+                    Err(ErrorCode::KafkaStorageError) if context.is_damaged(place, position) => {
+                        context.counters.count("client: damaged offset refused to the last reader");
+                        let (partition, from, to) = (place.partition, position, position + 1);
+                        context.record(Event::Refused { partition, from, to });
+                        self.stage = Stage::Records { log_start, high_watermark, position: to, records };
+                        self.close_partition(context);
+                        return Ok(());
+                    }
+                    // Retention goes on; what came up to here no longer says what the log holds.
+                    Err(ErrorCode::OffsetOutOfRange) if context.has_retention(place) => return Ok(()),
+                    Err(code) => return Err(refused(code)),
+                };
                 self.note_epochs(answer.records.clone(), context);
                 let more = seen_records(&mut answer, position);
-                let empty = more.is_empty();
-                records.extend(more);
-                self.stage = Stage::Records { log_start, high_watermark, records };
-                if empty && position < high_watermark {
+                if more.is_empty() && position < high_watermark {
                     return Err(format!("nothing came at {position}, the log ends at {high_watermark}"));
                 }
+                let position = more.last().map_or(position, |record| record.offset + 1);
+                records.extend(more);
+                self.stage = Stage::Records { log_start, high_watermark, position, records };
             }
         }
         self.close_partition(context);
@@ -105,11 +119,16 @@ impl FinalReader {
     /// The partition is read when the records reach the high watermark. What lies behind came later: an abandoned copy of
     /// a plain producer's request may still be on its way when everybody has their answers.
     fn close_partition(&mut self, context: &mut Context<'_>) {
-        let Stage::Records { log_start, high_watermark, records } = &self.stage else { return };
-        if records.last().map_or(*log_start, |record| record.offset + 1) < *high_watermark {
+        let Stage::Records { log_start, high_watermark, position, records } = &self.stage else { return };
+        if position < high_watermark {
             return;
         }
         let Some(place) = self.places.pop() else { return };
+        let unanswered = records
+            .iter()
+            .filter(|seen| seen.record.is_some_and(|record| context.ids.unanswered.contains(&record)));
+        context.counters.add("client: record sent without an answer found", unanswered.count() as u64);
+        context.record(Event::NodeClock { wall_ms: context.node_clock_ms });
         context.record(Event::FinalLog {
             partition: place.partition,
             log_start: *log_start,

@@ -66,6 +66,11 @@ impl Link {
         context.net.send_to_node(connection, frame, context.queue, context.counters);
     }
 
+    /// What was sent last will not be answered.
+    pub fn expects_no_answer(&mut self) {
+        self.sent.pop_back();
+    }
+
     /// Takes bytes in.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.frames.feed(bytes);

@@ -17,7 +17,7 @@ use kafka::message::offset_fetch::{
 };
 use kafka::message::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use kafka::wire::Str;
-use model::ErrorCode;
+use model::{ErrorCode, Mono};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,13 +26,28 @@ const SYNC_VERSION: i16 = 3;
 const HEARTBEAT_VERSION: i16 = 3;
 const COMMIT_VERSION: i16 = 7;
 
+/// How much longer than its session a member is silent.
+const OVERSLEEP: Duration = Duration::from_millis(20);
+
 /// A question under way.
 enum Asked {
     Join,
     Sync,
     Heartbeat,
-    Commit { op: Op, is_stale: bool },
-    Offset { op: Op, place: Place },
+    /// The first word after a silence longer than the session, and the life of the node in which it began.
+    Overslept {
+        life: u64,
+    },
+    /// A stable member asks again; a leader brings other shares along.
+    SyncAgain,
+    Commit {
+        op: Op,
+        is_stale: bool,
+    },
+    Offset {
+        op: Op,
+        place: Place,
+    },
 }
 
 /// The member.
@@ -50,6 +65,15 @@ pub struct Member {
     asked: Option<Asked>,
     others: Vec<JoinGroupResponseMember>,
     fetch_version: i16,
+    session: Duration,
+    /// Highest generation that anybody of the group was told of when this member asked to join.
+    generation_floor: i32,
+    /// What the leader of this generation gave this member.
+    share: Bytes,
+    /// Every question since the member joined was answered: nothing of it is still on its way.
+    is_tidy: bool,
+    /// Silent since that life of the node, until the wake-up.
+    sleeps: Option<(u64, Mono)>,
 }
 
 impl Member {
@@ -69,6 +93,11 @@ impl Member {
             asked: None,
             others: Vec::new(),
             fetch_version: [1, 5, 7, 8, 9][context.dice.index(5)],
+            session: Duration::from_millis(context.dice.between(100, 800)),
+            generation_floor: -1,
+            share: Bytes::new(),
+            is_tidy: false,
+            sleeps: None,
         }
     }
 
@@ -76,28 +105,38 @@ impl Member {
         if !self.is_stable {
             return self.join(context);
         }
-        let places = if self.joins { self.assigned.clone() } else { vec![context.any_place()] };
+        if self.joins && context.dice.below(15) == 0 {
+            return self.sync_again(context);
+        }
+        let places = if self.joins { self.assigned.clone() } else { vec![context.any_place(false)] };
         let choice = context.dice.below(10);
         if places.is_empty() || (choice < 2 && self.joins) {
-            let request = HeartbeatRequest {
-                group_id: self.group_id.clone(),
-                generation_id: self.generation,
-                member_id: self.member_id.clone(),
-                group_instance_id: None,
-            };
-            self.asked = Some(Asked::Heartbeat);
-            return self.link.send(&request, HEARTBEAT_VERSION, context);
+            return self.heartbeat(Asked::Heartbeat, context);
         }
         let place = places[context.dice.index(places.len())];
         if choice < 7 { self.commit(place, context) } else { self.offset(place, context) }
     }
 
+    fn heartbeat(&mut self, asked: Asked, context: &mut Context<'_>) {
+        let request = HeartbeatRequest {
+            group_id: self.group_id.clone(),
+            generation_id: self.generation,
+            member_id: self.member_id.clone(),
+            group_instance_id: None,
+        };
+        self.asked = Some(asked);
+        self.link.send(&request, HEARTBEAT_VERSION, context);
+    }
+
     fn join(&mut self, context: &mut Context<'_>) {
+        let told = context.ids.generations.range(..=(self.group, i32::MAX)).next_back();
+        self.generation_floor =
+            told.filter(|((group, _), _)| *group == self.group).map_or(-1, |((_, newest), _)| *newest);
         let protocol =
             JoinGroupRequestProtocol { name: Str::from_static("sim"), metadata: Bytes::from_static(b"m") };
         let request = JoinGroupRequest {
             group_id: self.group_id.clone(),
-            session_timeout_ms: 800,
+            session_timeout_ms: self.session.as_millis() as i32,
             rebalance_timeout_ms: 300,
             member_id: self.member_id.clone(),
             group_instance_id: None,
@@ -113,7 +152,7 @@ impl Member {
     fn sync(&mut self, context: &mut Context<'_>) {
         let mut shares: Vec<Vec<u8>> = vec![Vec::new(); self.others.len()];
         let mut next = 0;
-        for (topic, known) in context.topics.iter().enumerate() {
+        for (topic, known) in context.topics.iter().enumerate().filter(|(_, known)| !known.mortal) {
             for index in 0..known.partitions {
                 if !shares.is_empty() {
                     let share = next % shares.len();
@@ -122,6 +161,16 @@ impl Member {
                 }
             }
         }
+        self.send_sync(shares, Asked::Sync, context);
+    }
+
+    /// Asks again for what it has. A leader hands out nothing this time: too late, the generation has its shares.
+    fn sync_again(&mut self, context: &mut Context<'_>) {
+        let shares = vec![Vec::new(); self.others.len()];
+        self.send_sync(shares, Asked::SyncAgain, context);
+    }
+
+    fn send_sync(&mut self, shares: Vec<Vec<u8>>, asked: Asked, context: &mut Context<'_>) {
         let assignments = self
             .others
             .iter()
@@ -140,7 +189,7 @@ impl Member {
             protocol_name: None,
             assignments,
         };
-        self.asked = Some(Asked::Sync);
+        self.asked = Some(asked);
         self.link.send(&request, SYNC_VERSION, context);
     }
 
@@ -212,10 +261,73 @@ impl Member {
                 self.member_id = response.member_id;
                 self.generation = response.generation_id;
                 self.others = response.members;
+                self.is_tidy = true;
+                self.check_generation(response.leader.as_str(), context);
                 self.sync(context);
             }
             ErrorCode::MemberIdRequired => self.member_id = response.member_id,
             code => self.on_error(code, context),
+        }
+        Ok(())
+    }
+
+    /// A generation happens once: nobody is sent back to an older one, and all are told the same of it.
+    fn check_generation(&self, leader: &str, context: &mut Context<'_>) {
+        let generation = self.generation;
+        if generation < self.generation_floor {
+            let detail = format!("{generation}, after {} was told", self.generation_floor);
+            context.fail("a generation never goes back", detail);
+        }
+        let mut roster: Vec<String> =
+            self.others.iter().map(|member| member.member_id.as_str().to_owned()).collect();
+        roster.sort();
+        let told = context
+            .ids
+            .generations
+            .entry((self.group, generation))
+            .or_insert_with(|| (leader.to_owned(), Vec::new()));
+        if told.1.is_empty() {
+            told.1.clone_from(&roster);
+        }
+        if told.0 != leader || (!roster.is_empty() && told.1 != roster) {
+            let detail = format!("{generation}: first {told:?}, then leader {leader} of {roster:?}");
+            context.fail("a generation happens once", detail);
+        }
+    }
+
+    /// The share that a generation gave stays, whoever asks again.
+    fn on_synced_again(&mut self, frame: Bytes, context: &mut Context<'_>) -> Result<(), String> {
+        let (_, response) = decode_response::<SyncGroupRequest>(frame, SYNC_VERSION)
+            .map_err(|error| format!("SyncGroup: {error}"))?;
+        match ErrorCode::from_code(response.error_code) {
+            ErrorCode::None => {
+                context.counters.count("client: assignment asked for again");
+                if response.assignment != self.share {
+                    let detail = format!("{:?} became {:?}", self.share, response.assignment);
+                    context.fail("a generation keeps its assignment", detail);
+                }
+            }
+            code => self.on_error(code, context),
+        }
+        Ok(())
+    }
+
+    /// The session was over long before this word came.
+    fn on_overslept(&mut self, frame: Bytes, life: u64, context: &mut Context<'_>) -> Result<(), String> {
+        let (_, response) = decode_response::<HeartbeatRequest>(frame, HEARTBEAT_VERSION)
+            .map_err(|error| format!("Heartbeat: {error}"))?;
+        match ErrorCode::from_code(response.error_code) {
+            ErrorCode::None | ErrorCode::RebalanceInProgress if life == context.life => {
+                let detail = format!("silent beyond {:?}, and still a member", self.session);
+                context.fail("a silent member is removed", detail);
+            }
+            ErrorCode::None => {}
+            code => {
+                if code == ErrorCode::UnknownMemberId {
+                    context.counters.count("client: silent member removed");
+                }
+                self.on_error(code, context);
+            }
         }
         Ok(())
     }
@@ -227,6 +339,7 @@ impl Member {
             ErrorCode::None => {
                 context.counters.count("client: group assignment given");
                 self.is_stable = true;
+                self.share = response.assignment.clone();
                 self.assigned = response
                     .assignment
                     .chunks_exact(2)
@@ -347,7 +460,16 @@ impl Client for Member {
         if self.link.is_overdue(context.now) {
             context.counters.count("client: answer overdue");
             self.link.close(context);
-            self.asked = None;
+            (self.asked, self.is_tidy, self.sleeps) = (None, false, None);
+        }
+        if let Some((life, until)) = self.sleeps {
+            if context.now < until {
+                return context.wake_in(Duration::from_nanos(until.0 - context.now.0));
+            }
+            self.sleeps = None;
+            if self.link.is_connected() {
+                self.heartbeat(Asked::Overslept { life }, context);
+            }
         }
         if context.groups_settled && self.asked.is_none() {
             return;
@@ -364,6 +486,18 @@ impl Client for Member {
             self.member_id = Str::default();
             self.generation = -1;
             self.is_stable = false;
+        } else if self.joins
+            && self.is_stable
+            && self.is_tidy
+            && self.asked.is_none()
+            && !context.draining
+            && self.link.is_connected()
+            && context.dice.below(10) == 0
+        {
+            // The client's process hangs for longer than its session lasts.
+            let until = context.now.plus(self.session + OVERSLEEP);
+            self.sleeps = Some((context.life, until));
+            return context.wake_in(self.session + OVERSLEEP);
         }
         if self.asked.is_none() {
             if !self.link.connect(context) {
@@ -377,6 +511,8 @@ impl Client for Member {
     fn answer(&mut self, frame: Bytes, context: &mut Context<'_>) {
         let taken = match self.asked.take() {
             Some(Asked::Join) => self.on_joined(frame, context),
+            Some(Asked::Overslept { life }) => self.on_overslept(frame, life, context),
+            Some(Asked::SyncAgain) => self.on_synced_again(frame, context),
             Some(Asked::Sync) => self.on_synced(frame, context),
             Some(Asked::Heartbeat) => self.on_heartbeat(frame, context),
             Some(Asked::Commit { op, is_stale }) => self.on_committed(frame, op, is_stale, context),
@@ -391,7 +527,7 @@ impl Client for Member {
 
     fn lost(&mut self, context: &mut Context<'_>) {
         self.link.lost();
-        self.asked = None;
+        (self.asked, self.is_tidy, self.sleeps) = (None, false, None);
         context.wake_soon(10_000);
     }
 

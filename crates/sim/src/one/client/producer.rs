@@ -9,9 +9,16 @@ use kafka::frame::decode_response;
 use kafka::message::init_producer_id::InitProducerIdRequest;
 use kafka::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka::records::{BatchBuilder, Codec, NewRecord};
+use kafka::wire::Uuid;
 use model::ErrorCode;
 use std::collections::{BTreeMap, VecDeque};
 
+/// First version that names topics by id.
+const BY_ID_VERSION: i16 = 13;
+/// A record is at most so much older than its batch, milliseconds.
+const AGE_MS_MAX: u64 = 400;
+/// Timestamps kept for look-ups.
+const TIMESTAMPS_MAX: usize = 64;
 /// Most records of a batch.
 const RECORDS_MAX: u64 = 4;
 /// Offset of a byte of the batch's checksum: what a corrupting client changes.
@@ -21,6 +28,8 @@ const CRC_AT: usize = 17;
 struct Batch {
     op: Op,
     place: Place,
+    /// Of the topic when the batch was made: it must not reach a later topic of that name.
+    topic_id: Uuid,
     bytes: Bytes,
     sends: u32,
     /// Life of the node in which it was sent last.
@@ -47,6 +56,11 @@ pub struct Producer {
 }
 
 impl Producer {
+    /// A producer that waits for no answer: each batch is sent once, and nobody knows what became of it.
+    pub fn unanswered(context: &mut Context<'_>) -> Producer {
+        Producer { acks: 0, corrupts: false, ..Producer::new(false, context) }
+    }
+
     pub fn new(idempotent: bool, context: &mut Context<'_>) -> Producer {
         let dice = &mut *context.dice;
         Producer {
@@ -68,7 +82,7 @@ impl Producer {
 
     /// Builds a batch for any partition; it takes the next sequences.
     fn new_batch(&mut self, context: &mut Context<'_>) {
-        let place = context.any_place();
+        let place = context.any_place(self.version >= BY_ID_VERSION);
         let op = context.ids.op();
         let records: Vec<RecordId> =
             (0..context.dice.between(1, RECORDS_MAX)).map(|_| context.ids.record()).collect();
@@ -78,14 +92,13 @@ impl Producer {
             builder = builder.producer(id, epoch, *sequence);
             *sequence += records.len() as i32;
         }
+        let mut timestamps = Vec::with_capacity(records.len());
         for record in &records {
+            let timestamp = context.wall.0 - context.dice.skewed(0, AGE_MS_MAX) as i64;
+            timestamps.push(timestamp);
             let mut value = record.0.to_be_bytes().to_vec();
             value.resize(8 + context.dice.skewed(0, context.value_bytes_max) as usize, record.0 as u8);
-            builder.push(&NewRecord {
-                timestamp: context.wall.0,
-                value: Some(&value),
-                ..NewRecord::default()
-            });
+            builder.push(&NewRecord { timestamp, value: Some(&value), ..NewRecord::default() });
         }
         let mut bytes = match builder.build() {
             Ok(bytes) => bytes,
@@ -100,11 +113,21 @@ impl Producer {
         context.record(Event::ProduceInvoked {
             op,
             producer: self.key,
-            idempotent: self.idempotent,
+            // Sent once over one connection: it stands once, and in order.
+            idempotent: self.idempotent || self.acks == 0,
             partition: place.partition,
-            records,
+            records: records.clone(),
         });
-        self.batches.push_back(Batch { op, place, bytes, sends: 0, life: 0, in_flight: false, corrupt });
+        let newest = context.ids.timestamps.len().saturating_sub(TIMESTAMPS_MAX);
+        context.ids.timestamps.drain(..newest);
+        context.ids.timestamps.extend(&timestamps);
+        context.record(Event::Stamped { op, timestamps, bytes: bytes.len() as u64 });
+        if self.acks == 0 {
+            context.ids.unanswered.extend(records);
+        }
+        let topic_id = context.topics[place.topic].id;
+        let batch = Batch { op, place, topic_id, bytes, sends: 0, life: 0, in_flight: false, corrupt };
+        self.batches.push_back(batch);
     }
 
     fn send_waiting(&mut self, context: &mut Context<'_>) {
@@ -120,7 +143,7 @@ impl Producer {
                 PartitionProduceData { index: batch.place.index, records: Some(batch.bytes.clone()) };
             let topic = TopicProduceData {
                 name: context.topic_name(batch.place.topic),
-                topic_id: context.topics[batch.place.topic].id,
+                topic_id: batch.topic_id,
                 partition_data: vec![partition],
             };
             let request = ProduceRequest {
@@ -131,16 +154,27 @@ impl Producer {
             };
             self.link.send(&request, self.version, context);
         }
+        if self.acks == 0 {
+            for batch in std::mem::take(&mut self.batches) {
+                self.link.expects_no_answer();
+                context.counters.count("client: produce sent without an answer");
+                context.record(Event::ProduceIndeterminate { op: batch.op });
+            }
+        }
     }
 
     /// Something went wrong: all of it again, in order, over a new connection.
     fn back_off(&mut self, context: &mut Context<'_>) {
         self.link.close(context);
-        self.forget_connection();
+        self.forget_connection(context);
         context.wake_soon(50_000);
     }
 
-    fn forget_connection(&mut self) {
+    fn forget_connection(&mut self, context: &mut Context<'_>) {
+        if self.acks == 0 {
+            // What is on its way over the old connection may arrive behind what comes over the next.
+            self.key = context.ids.producer();
+        }
         self.asking_identity = false;
         self.batches.iter_mut().for_each(|batch| batch.in_flight = false);
     }
@@ -213,6 +247,11 @@ impl Producer {
                 context.counters.count("client: corrupt batch refused");
                 self.finish(Event::ProduceFailed { op }, context);
             }
+            ErrorCode::UnknownTopicId if context.topics[batch.place.topic].id != batch.topic_id => {
+                // An earlier attempt may have been appended before the topic went.
+                context.counters.count("client: produce to a deleted topic");
+                self.finish(Event::ProduceIndeterminate { op }, context);
+            }
             code => self.on_error(code, context),
         }
     }
@@ -253,6 +292,9 @@ impl Client for Producer {
             self.new_batch(context);
             self.send_waiting(context);
         }
+        if self.acks == 0 {
+            return context.wake_soon(30_000);
+        }
         context.wake_soon(if self.batches.len() < self.window { 2_000 } else { 500_000 });
     }
 
@@ -262,7 +304,7 @@ impl Client for Producer {
 
     fn lost(&mut self, context: &mut Context<'_>) {
         self.link.lost();
-        self.forget_connection();
+        self.forget_connection(context);
         context.wake_soon(10_000);
     }
 

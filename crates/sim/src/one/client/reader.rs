@@ -17,11 +17,16 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Version of ListOffsets that readers send.
 pub const LIST_OFFSETS_VERSION: i16 = 7;
 
+/// First version of Fetch that names topics by id.
+pub const BY_ID_VERSION: i16 = 13;
+
 /// A question under way.
 enum Asked {
     Fetch { op: Op, place: Place, position: i64 },
     Latest { op: Op },
     Earliest { place: Place },
+    Time { op: Op },
+    Buried,
 }
 
 /// The reader.
@@ -71,6 +76,11 @@ pub fn list_request(context: &Context<'_>, place: Place, timestamp: i64) -> List
 
 /// The offset that a look-up was answered with.
 pub fn listed_offset(frame: Bytes) -> Result<Result<i64, ErrorCode>, String> {
+    Ok(listed(frame)?.map(|(offset, _)| offset))
+}
+
+/// Offset and timestamp that a look-up was answered with.
+fn listed(frame: Bytes) -> Result<Result<(i64, i64), ErrorCode>, String> {
     let (_, response) = decode_response::<ListOffsetsRequest>(frame, LIST_OFFSETS_VERSION)
         .map_err(|error| error.to_string())?;
     let answer = response
@@ -79,7 +89,7 @@ pub fn listed_offset(frame: Bytes) -> Result<Result<i64, ErrorCode>, String> {
         .and_then(|topic| topic.partitions.first())
         .ok_or("no partition in the answer")?;
     match ErrorCode::from_code(answer.error_code) {
-        ErrorCode::None => Ok(Ok(answer.offset)),
+        ErrorCode::None => Ok(Ok((answer.offset, answer.timestamp))),
         code => Ok(Err(code)),
     }
 }
@@ -134,20 +144,27 @@ impl Reader {
     }
 
     fn ask(&mut self, context: &mut Context<'_>) {
-        let place = context.any_place();
-        let position = self.positions.get(&place.partition.0).copied().unwrap_or(0);
-        match context.dice.below(10) {
+        let by_id = self.version >= BY_ID_VERSION;
+        if by_id && context.dice.below(25) == 0 && self.ask_for_the_buried(context) {
+            return;
+        }
+        match context.dice.below(11) {
             0 => {
+                let place = context.any_place(false);
                 let op = context.ids.op();
                 context.record(Event::FetchInvoked { op, partition: place.partition });
                 self.link.send(&list_request(context, place, -1), LIST_OFFSETS_VERSION, context);
                 self.asked = Some(Asked::Latest { op });
             }
             1 => {
+                let place = context.any_place(false);
                 self.link.send(&list_request(context, place, -2), LIST_OFFSETS_VERSION, context);
                 self.asked = Some(Asked::Earliest { place });
             }
+            2 if !context.ids.timestamps.is_empty() => self.look_up_a_time(context),
             _ => {
+                let place = context.any_place(by_id);
+                let position = self.positions.get(&place.partition.0).copied().unwrap_or(0);
                 let position = if context.dice.below(6) == 0 && position > 0 {
                     context.dice.below(position as u64) as i64
                 } else {
@@ -161,6 +178,56 @@ impl Reader {
                 self.link.send(&request, self.version, context);
                 self.asked = Some(Asked::Fetch { op, place, position });
             }
+        }
+    }
+
+    /// Mostly a time that a record carries: off by one shows there.
+    fn look_up_a_time(&mut self, context: &mut Context<'_>) {
+        let place = context.any_place(false);
+        let at = context.dice.index(context.ids.timestamps.len());
+        let timestamp = context.ids.timestamps[at] + i64::from(context.dice.below(4) == 0);
+        let op = context.ids.op();
+        context.record(Event::TimeSought { op, partition: place.partition, timestamp });
+        self.link.send(&list_request(context, place, timestamp), LIST_OFFSETS_VERSION, context);
+        self.asked = Some(Asked::Time { op });
+    }
+
+    /// A topic whose deletion was acknowledged is asked for by its id.
+    fn ask_for_the_buried(&mut self, context: &mut Context<'_>) -> bool {
+        let of = |(at, topic): (usize, &super::Topic)| topic.buried.last().map(|id| (at, *id));
+        let Some((topic, id)) = context.topics.iter().enumerate().find_map(of) else { return false };
+        let mut request = fetch_request(context, context.place(topic, 0), 0, 0, 1_000);
+        request.topics[0].topic_id = id;
+        self.link.send(&request, self.version, context);
+        self.asked = Some(Asked::Buried);
+        true
+    }
+
+    fn on_buried(&mut self, frame: Bytes, context: &mut Context<'_>) {
+        match fetched_partition(frame, self.version) {
+            Ok(Err(ErrorCode::UnknownTopicId)) => context.counters.count("client: deleted topic unknown"),
+            Ok(Err(code)) => self.on_error(code, context),
+            Ok(Ok(answer)) => context.fail(
+                "a deleted topic is gone",
+                format!("a fetch by its id was answered, high watermark {}", answer.high_watermark),
+            ),
+            Err(error) => context.fail("answers decode", format!("Fetch: {error}")),
+        }
+    }
+
+    fn on_time(&mut self, frame: Bytes, op: Op, context: &mut Context<'_>) {
+        match listed(frame) {
+            Ok(Ok((offset, timestamp))) => {
+                let found = (offset >= 0).then_some((offset, timestamp));
+                context.counters.count(match found {
+                    Some(_) => "client: time found",
+                    None => "client: time not found",
+                });
+                context.record(Event::TimeFound { op, found });
+                context.ids.done += 1;
+            }
+            Ok(Err(code)) => self.on_error(code, context),
+            Err(error) => context.fail("answers decode", format!("ListOffsets: {error}")),
         }
     }
 
@@ -185,8 +252,14 @@ impl Reader {
                 }
                 let log_start = (answer.log_start_offset >= 0).then_some(answer.log_start_offset);
                 let high_watermark = answer.high_watermark;
+                context.record(Event::NodeClock { wall_ms: context.node_clock_ms });
                 context.record(Event::Fetched { op, high_watermark, log_start, records });
                 context.ids.done += 1;
+            }
+            Ok(Err(ErrorCode::OffsetOutOfRange)) if context.topics[place.topic].mortal => {
+                // Its start is asked for by name, and that may be the next topic's.
+                context.counters.count("client: fetch out of range");
+                self.positions.remove(&place.partition.0);
             }
             Ok(Err(ErrorCode::OffsetOutOfRange)) => {
                 context.counters.count("client: fetch out of range");
@@ -194,13 +267,17 @@ impl Reader {
                 self.link.send(&list_request(context, place, -2), LIST_OFFSETS_VERSION, context);
                 self.asked = Some(Asked::Earliest { place });
             }
+            Ok(Err(ErrorCode::KafkaStorageError)) if context.is_damaged(place, position) => {
+                context.counters.count("client: damaged range refused");
+                self.positions.insert(place.partition.0, position + 1);
+            }
             Ok(Err(code)) => self.on_error(code, context),
             Err(error) => context.fail("answers decode", format!("Fetch: {error}")),
         }
     }
 
     fn on_error(&mut self, code: ErrorCode, context: &mut Context<'_>) {
-        if !code.is_retriable() {
+        if !code.is_retriable() || code == ErrorCode::KafkaStorageError && context.damage.is_empty() {
             context.fail("errors fit what was asked", format!("a reader was answered with {}", code.name()));
         }
         context.counters.count("client: reader refused, tries again");
@@ -255,6 +332,8 @@ impl Client for Reader {
                     self.positions.insert(place.partition.0, offset);
                 }
             }
+            Some(Asked::Time { op }) => self.on_time(frame, op, context),
+            Some(Asked::Buried) => self.on_buried(frame, context),
             None => context
                 .fail("answers belong to questions", "a reader got an answer it did not ask for".into()),
         }
