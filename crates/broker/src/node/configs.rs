@@ -20,8 +20,14 @@ type Change = (String, AlterOp, Option<String>);
 
 impl Node {
     pub(super) fn describe_configs(&mut self, token: Token, request: DescribeConfigs, out: &mut Vec<Effect>) {
+        // A resource is described once: an answer grows with what there is, not with what is asked.
+        let mut seen = BTreeSet::new();
         let describe = |(resource, names): (ConfigResource, Option<Vec<String>>)| {
-            let (refusal, mut configs) = match self.configs_of(&resource) {
+            let found = match seen.insert(resource.clone()) {
+                true => self.configs_of(&resource),
+                false => Err(twice()),
+            };
+            let (refusal, mut configs) = match found {
                 Ok(configs) => (Refusal::OK, configs),
                 Err(refusal) => (refusal, Vec::new()),
             };
@@ -98,7 +104,7 @@ impl Node {
             request.resources.iter().map(|(resource, _)| resource).filter(|it| !seen.insert(*it)).collect();
         for (resource, changes) in &request.resources {
             let checked = if repeated.contains(resource) {
-                Err(Refusal::new(ErrorCode::InvalidRequest, "the resource is named twice in one request"))
+                Err(twice())
             } else {
                 self.altered(resource, changes, request.replace_all)
             };
@@ -172,6 +178,10 @@ impl Node {
             )),
         }
     }
+}
+
+fn twice() -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, "the resource is named twice in one request")
 }
 
 /// The whole set after the changes, each of them checked. Without a value a setting is left out when the set is

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// Most partitions on a node: beyond it new ones are refused.
 const PARTITIONS_MAX: u64 = 200_000;
+/// New topics whose settings are told in one answer; those behind are made without a word about theirs.
+const CREATED_DESCRIBED_MAX: usize = 1_000;
 /// Producer ids taken from the metadata group at a time.
 const PRODUCER_ID_BLOCK: i64 = 1000;
 /// How long auto-creation may take before a metadata request is answered without.
@@ -234,13 +236,15 @@ impl Node {
                         let create = CatalogCommand::CreateTopic { name, id, shards, configs };
                         self.shards[0].add(Command::Catalog(create), None);
                     }
+                    let is_described = topics.len() < CREATED_DESCRIBED_MAX;
+                    let described = is_described.then(|| describe_topic(&self.settings, &configs));
                     CreatedTopic {
                         name: topic.name.clone(),
                         refusal: Refusal::OK,
                         id,
                         partitions: partitions as i32,
                         replication_factor: 1,
-                        configs: describe_topic(&self.settings, &configs),
+                        configs: described.unwrap_or_default(),
                     }
                 }
             });

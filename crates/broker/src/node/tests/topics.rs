@@ -175,6 +175,23 @@ fn settings_of_all_nodes_and_of_one() {
 }
 
 #[test]
+fn answers_about_settings_are_bounded() {
+    let mut h = Harness::new();
+    let topics = (0..1_001).map(|n| new_topic(&format!("t{n}"), 1)).collect();
+    let request = CreateTopics { topics, validate_only: true, timeout: Duration::from_secs(5) };
+    let Response::CreateTopics(response) = h.call(Request::CreateTopics(request)) else { panic!() };
+    assert!(response.topics.iter().all(|topic| topic.refusal.is_ok()));
+    let described = response.topics.iter().filter(|topic| !topic.configs.is_empty()).count();
+    assert_eq!((response.topics.len(), described), (1_001, 1_000));
+    create(&mut h, vec![new_topic("a", 1)]);
+    let resources = vec![(ConfigResource::Topic("a".into()), None); 2];
+    let request = DescribeConfigs { resources, include_synonyms: false, include_documentation: false };
+    let Response::DescribeConfigs(response) = h.call(Request::DescribeConfigs(request)) else { panic!() };
+    let codes: Vec<_> = response.resources.iter().map(|it| it.refusal.code).collect();
+    assert_eq!(codes, [ErrorCode::None, ErrorCode::InvalidRequest]);
+}
+
+#[test]
 fn settings_without_effect_are_told_once() {
     let mut h = Harness::new();
     let configs = |name: &str, value: &str| vec![(name.to_owned(), Some(value.to_owned()))];
