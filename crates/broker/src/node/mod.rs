@@ -444,7 +444,7 @@ impl Node {
     fn reply(&mut self, token: Token, response: Response, out: &mut Vec<Effect>) {
         self.change_is_done(token);
         let Some(connection) = self.connection_of.remove(&token) else {
-            self.on_internal_reply(token, out); // or the connection is gone
+            self.on_internal_reply(token, &response, out); // or the connection is gone
             return;
         };
         if let Some(tokens) = self.by_connection.get_mut(&connection) {

@@ -88,12 +88,24 @@ impl Node {
         self.change(now, internal, Request::CreateTopics(create), out);
     }
 
-    /// The answer to an auto-creation came: whoever asked for metadata gets it, with or without the topic.
-    pub(super) fn on_internal_reply(&mut self, internal: Token, out: &mut Vec<Effect>) {
-        if let Some(waiting) = self.metadata_waiting.remove(&internal) {
-            let response = Response::Metadata(self.describe_topics(&waiting.request));
-            self.reply(waiting.token, response, out);
+    /// The answer to an auto-creation came: whoever asked for metadata gets it, with the topic or with the reason why
+    /// there is none.
+    pub(super) fn on_internal_reply(&mut self, internal: Token, done: &Response, out: &mut Vec<Effect>) {
+        let Some(waiting) = self.metadata_waiting.remove(&internal) else { return };
+        let mut answer = self.describe_topics(&waiting.request);
+        if let Response::CreateTopics(done) = done {
+            let refused: BTreeMap<&str, ErrorCode> =
+                done.topics.iter().map(|topic| (topic.name.as_str(), topic.refusal.code)).collect();
+            for topic in &mut answer.topics {
+                let why = topic.name.as_deref().and_then(|name| refused.get(name));
+                if let (ErrorCode::UnknownTopicOrPartition, Some(why)) = (topic.error, why)
+                    && !why.is_none()
+                {
+                    topic.error = *why;
+                }
+            }
         }
+        self.reply(waiting.token, Response::Metadata(answer), out);
     }
 
     /// Kafka keeps the positions of groups in a topic of this name, and clients and consoles look for it. Here they live in

@@ -212,6 +212,7 @@ fn the_default_replication_factor_counts() {
     let mut h = Harness::with(NodeConfig { settings, ..config() });
     let unsaid = |name: &str| NewTopic { replication_factor: -1, ..new_topic(name, 1) };
     assert_eq!(create(&mut h, vec![unsaid("a")]), [ErrorCode::InvalidReplicationFactor]);
+    assert_eq!(metadata(&mut h, Some(&["a"]), true).topics[0].error, ErrorCode::InvalidReplicationFactor);
     assert_eq!(create(&mut h, vec![new_topic("a", 1)]), [ErrorCode::None]);
     let mut h = Harness::new();
     assert_eq!(create(&mut h, vec![unsaid("a")]), [ErrorCode::None]);
