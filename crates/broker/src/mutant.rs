@@ -26,6 +26,14 @@ pub enum Mutant {
     LogStartForgotten,
     /// The WAL is recycled when a checkpoint starts instead of when it is durable.
     RecycleEarly,
+    /// Retention takes one segment more than is too old or too many.
+    RetentionOneTooMany,
+    /// The deletion of a topic is answered when it is proposed, before it is durable.
+    DeletionAckedEarly,
+    /// The deletion of a topic takes the end of its creation for its own.
+    DeletionEndsWithCreation,
+    /// A look-up by time misses records of exactly that time.
+    TimeLookupLate,
 }
 
 impl Mutant {
@@ -41,5 +49,9 @@ impl Mutant {
         Mutant::EpochNotBumped,
         Mutant::LogStartForgotten,
         Mutant::RecycleEarly,
+        Mutant::RetentionOneTooMany,
+        Mutant::DeletionAckedEarly,
+        Mutant::DeletionEndsWithCreation,
+        Mutant::TimeLookupLate,
     ];
 }

@@ -21,6 +21,15 @@ use std::collections::{BTreeMap, VecDeque};
 /// Most commands in one entry.
 pub const ENTRY_COMMANDS_MAX: usize = 4096;
 
+/// What the controller wants of a partition. A deletion must not take the end of a creation for its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drive {
+    /// It shall exist.
+    Create,
+    /// It shall be gone.
+    Delete,
+}
+
 /// What happens when a proposed command is applied (or is known not to be).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -29,7 +38,7 @@ pub enum Then {
     /// The coordinator's proposal.
     Group(Ticket),
     /// A partition that the controller asked for exists, or is gone.
-    Driven(PartitionId),
+    Driven(PartitionId, Drive),
 }
 
 /// Commands that become one entry.
@@ -327,6 +336,15 @@ impl Shard {
     fn apply_catalog(&self, command: CatalogCommand, catalog: &mut Catalog) -> Option<Applied> {
         assert_eq!(self.id, ShardId::METADATA, "the catalogue changes in the metadata group only");
         catalog.apply(command).map(Applied::Catalog)
+    }
+
+    /// Adds the creation or deletion of a partition.
+    pub fn drive(&mut self, id: PartitionId, drive: Drive) {
+        let command = match drive {
+            Drive::Create => Command::CreatePartition(id),
+            Drive::Delete => Command::DeletePartition(id),
+        };
+        self.add(command, Some(Then::Driven(id, drive)));
     }
 
     /// Adds a proposal of the coordinator.

@@ -1,7 +1,7 @@
 //! Fetch: committed batches from memory, or from segments when they lie below it; otherwise wait until there is enough.
 
 use super::{Node, Timer};
-use crate::event::Effect;
+use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::partition::Partition;
 use crate::request::{
@@ -34,6 +34,7 @@ pub(super) struct ReadFor {
     token: Token,
     topic: usize,
     partition: usize,
+    offset: Offset,
 }
 
 /// An answer as far as memory has it, and what segments must add.
@@ -114,14 +115,14 @@ impl Node {
         }
         self.readings.insert(token, Reading { response: plan.response, remaining: plan.reads.len() });
         for (topic, partition, read) in plan.reads {
-            let id = self.next_job();
+            let (id, offset) = (self.next_job(), read.offset);
             self.counters.segment_reads += 1;
             if self.reads.len() < READS_MAX {
                 out.push(Effect::Start { id, job: Job::Read(read) });
             } else {
                 self.reads_queued.push_back((id, Job::Read(read)));
             }
-            self.reads.insert(id, ReadFor { token, topic, partition });
+            self.reads.insert(id, ReadFor { token, topic, partition, offset });
         }
     }
 
@@ -136,15 +137,41 @@ impl Node {
             out.push(Effect::Start { id, job });
         }
         let Some(reading) = self.readings.get_mut(&place.token) else { return };
-        let slot = &mut reading.response.topics[place.topic].partitions[place.partition];
+        let asked = &mut reading.response.topics[place.topic];
+        let slot = &mut asked.partitions[place.partition];
+        let (of, index) = (asked.topic.clone(), slot.index);
         match result {
             Ok(batches) => slot.batches = batches,
-            Err(_) => slot.error = ErrorCode::KafkaStorageError,
+            Err(error) => {
+                let code = self.refused_read(&of, index, place.offset, &error, out);
+                let Some(reading) = self.readings.get_mut(&place.token) else { return };
+                reading.response.topics[place.topic].partitions[place.partition].error = code;
+            }
         }
+        let Some(reading) = self.readings.get_mut(&place.token) else { return };
         reading.remaining -= 1;
         if reading.remaining == 0 {
             let done = self.readings.remove(&place.token).expect("looked at");
             self.reply_fetch(place.token, done.response, out);
+        }
+    }
+
+    /// What a reader is told whose segment could not be read: it may have been deleted since the read was planned.
+    fn refused_read(
+        &self,
+        of: &TopicRef,
+        index: i32,
+        offset: Offset,
+        error: &JobError,
+        out: &mut Vec<Effect>,
+    ) -> ErrorCode {
+        match self.led_partition(of, index, -1) {
+            Err(code) => code,
+            Ok((partition, _)) if offset < partition.log.log_start => ErrorCode::OffsetOutOfRange,
+            Ok(_) => {
+                out.push(Effect::Log(LogLevel::Error, format!("read a segment: {error}")));
+                ErrorCode::KafkaStorageError
+            }
         }
     }
 

@@ -24,7 +24,7 @@ use crate::event::{Effect, Event, LogLevel, Status};
 use crate::group::GroupMutant;
 use crate::mutant::Mutant;
 use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
-use crate::shard::{Applied, Shard, Then};
+use crate::shard::{Applied, Drive, Shard, Then};
 use consensus::Role;
 use model::job::{Done, Job, JobError, JobId, WalAppend};
 use model::{Mono, NodeId, Now, PartitionId, ShardId, TopicId};
@@ -124,7 +124,7 @@ pub struct Node {
     reads_queued: VecDeque<(JobId, Job)>,
     woken: BTreeSet<Token>,
     lookups: BTreeMap<Token, offsets::Lookups>,
-    driving: BTreeMap<PartitionId, Vec<Token>>,
+    driving: BTreeMap<(PartitionId, Drive), Vec<Token>>,
     changes: admin::Changes,
     topic_settings: BTreeMap<TopicId, Arc<TopicSettings>>,
     metadata_waiting: BTreeMap<Token, topics::WaitingMetadata>,
@@ -307,10 +307,8 @@ impl Node {
         } else if self.checkpoint.is(id) {
             self.on_checkpoint_failed(now, &error, out);
         } else if self.reads.contains_key(&id) {
-            out.push(Effect::Log(LogLevel::Error, format!("read a segment: {error}")));
             self.on_read(id, Err(error), out);
         } else {
-            out.push(Effect::Log(LogLevel::Error, format!("look up a time: {error}")));
             self.on_lookup(id, Err(error), out);
         }
     }
@@ -421,8 +419,13 @@ impl Node {
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_applied(now, ticket, effects);
             }),
-            Then::Driven(partition) => {
-                for token in self.driving.remove(&partition).unwrap_or_default() {
+            Then::Driven(partition, drive) => {
+                if self.config.mutant == Some(Mutant::DeletionEndsWithCreation) {
+                    for token in self.driving.remove(&(partition, Drive::Delete)).unwrap_or_default() {
+                        self.gathered(now, token, out);
+                    }
+                }
+                for token in self.driving.remove(&(partition, drive)).unwrap_or_default() {
                     self.gathered(now, token, out);
                 }
             }
@@ -435,7 +438,7 @@ impl Node {
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_dropped(now, ticket, effects);
             }),
-            Then::Driven(_) => {} // the next leader's reconciliation drives it again
+            Then::Driven(..) => {} // the next leader's reconciliation drives it again
         }
     }
 

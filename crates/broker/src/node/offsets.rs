@@ -2,7 +2,9 @@
 
 use super::Node;
 use crate::command::Command;
-use crate::event::Effect;
+use crate::event::{Effect, LogLevel};
+use crate::mutant::Mutant;
+use crate::partition::Partition;
 use crate::request::{
     DeleteRecords, DeleteRecordsResponse, EpochEnd, EpochQuery, FoundOffset, ListOffsets,
     ListOffsetsPartition, ListOffsetsResponse, ListedPartition, ListedTopic, OffsetForLeaderEpoch,
@@ -28,6 +30,9 @@ struct Sought {
     of: TopicRef,
     index: i32,
     timestamp: i64,
+    from: Offset,
+    /// Where memory began when the segments to look through were chosen.
+    tail_start: Offset,
 }
 
 impl Node {
@@ -38,7 +43,7 @@ impl Node {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for (slot, asked) in topic.partitions.iter().enumerate() {
                 let (answer, lookup) = self.list_partition(&topic.topic, asked);
-                if let Some(lookup) = lookup {
+                if let Some((lookup, tail_start)) = lookup {
                     let id = self.next_job();
                     let sought = Sought {
                         topic: at,
@@ -46,6 +51,8 @@ impl Node {
                         of: topic.topic.clone(),
                         index: asked.index,
                         timestamp: lookup.timestamp,
+                        from: lookup.from,
+                        tail_start,
                     };
                     lookups.jobs.insert(id, sought);
                     out.push(Effect::Start { id, job: Job::Lookup(lookup) });
@@ -65,7 +72,7 @@ impl Node {
         &self,
         topic: &TopicRef,
         asked: &ListOffsetsPartition,
-    ) -> (ListedPartition, Option<TimeLookup>) {
+    ) -> (ListedPartition, Option<(TimeLookup, Offset)>) {
         let answer = |error, found| ListedPartition { index: asked.index, error, found };
         let (partition, epoch) = match self.led_partition(topic, asked.index, asked.current_leader_epoch) {
             Ok(found) => found,
@@ -81,7 +88,9 @@ impl Node {
                 return offset(log.log_start, log.epoch_at(log.log_start));
             }
             OffsetTarget::LatestTiered => return (answer(ErrorCode::None, FoundOffset::Nothing), None),
-            OffsetTarget::Timestamp(timestamp) => timestamp,
+            OffsetTarget::Timestamp(timestamp) => {
+                timestamp + i64::from(self.config.mutant == Some(Mutant::TimeLookupLate))
+            }
             OffsetTarget::MaxTimestamp => match partition.max_timestamp() {
                 Some(timestamp) if log.log_start < log.log_end => timestamp,
                 _ => return (answer(ErrorCode::None, FoundOffset::Nothing), None),
@@ -98,7 +107,7 @@ impl Node {
             return (answer(ErrorCode::None, found), None);
         }
         let lookup = TimeLookup { partition: partition.id, segments, timestamp, from: log.log_start };
-        (answer(ErrorCode::None, FoundOffset::Nothing), Some(lookup))
+        (answer(ErrorCode::None, FoundOffset::Nothing), Some((lookup, partition.tail_start())))
     }
 
     pub(super) fn on_lookup(
@@ -117,8 +126,23 @@ impl Node {
         let slot = &mut lookups.response.topics[sought.topic].partitions[sought.partition];
         let timestamp = sought.timestamp;
         match (result, self.led_partition(&sought.of, sought.index, -1)) {
-            (Err(_), _) => slot.error = ErrorCode::KafkaStorageError,
             (_, Err(code)) => slot.error = code,
+            (found, Ok((partition, _))) if is_outdated(&found, &sought, partition) => {
+                // What was found, or its segment, went since, or left memory for a segment: the same question again.
+                let target = OffsetTarget::Timestamp(timestamp);
+                let asked = ListOffsetsPartition { index: sought.index, current_leader_epoch: -1, target };
+                let (answer, again) = self.list_partition(&sought.of, &asked);
+                *slot = answer;
+                if let Some((lookup, tail_start)) = again {
+                    let id = self.next_job();
+                    lookups.jobs.insert(id, Sought { from: lookup.from, tail_start, ..sought });
+                    out.push(Effect::Start { id, job: Job::Lookup(lookup) });
+                }
+            }
+            (Err(error), Ok(_)) => {
+                out.push(Effect::Log(LogLevel::Error, format!("look up a time: {error}")));
+                slot.error = ErrorCode::KafkaStorageError;
+            }
             (Ok(Some(batch)), Ok((partition, _))) => {
                 slot.found = in_tail(Some(&batch), timestamp, partition.log.log_start);
             }
@@ -222,6 +246,20 @@ impl Node {
         }
         let shard = self.resolve(topic)?.shards[index as usize];
         Ok((partition.id, self.shard_index(shard), wanted.max(partition.log.log_start)))
+    }
+}
+
+/// Whether the partition moved on under a look-up: the log start has passed what it found or may have taken its segment
+/// away, or records that were in memory when it began are in a segment now.
+fn is_outdated(
+    found: &Result<Option<StoredBatch>, JobError>,
+    sought: &Sought,
+    partition: &Partition,
+) -> bool {
+    match found {
+        Ok(Some(batch)) => batch.next_offset() <= partition.log.log_start,
+        Ok(None) => sought.tail_start < partition.tail_start(),
+        Err(_) => sought.from < partition.log.log_start,
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{Node, Timer};
 use crate::command::Command;
 use crate::config::TopicSettings;
+use crate::mutant::Mutant;
 use crate::partition::Partition;
 use model::{Now, Offset, ProducerId};
 
@@ -24,7 +25,8 @@ impl Node {
             for id in ids {
                 let Some(settings) = self.topic_settings(id.topic) else { continue };
                 let partition = &self.shards[at].partitions[&id];
-                let log_start = retained_from(partition, &settings, now.wall.0);
+                let one_more = self.config.mutant == Some(Mutant::RetentionOneTooMany);
+                let log_start = retained_from(partition, &settings, now.wall.0, one_more);
                 let silent = |ms: i64| now.wall.0.saturating_sub(ms) > expiration_ms;
                 let producers: Vec<ProducerId> = partition
                     .log
@@ -46,7 +48,12 @@ impl Node {
 
 /// The new log start, if segments are too old or the log is too large (Kafka: `retention.ms`, `retention.bytes`; whole
 /// segments only, oldest first).
-fn retained_from(partition: &Partition, settings: &TopicSettings, wall_ms: i64) -> Option<Offset> {
+fn retained_from(
+    partition: &Partition,
+    settings: &TopicSettings,
+    wall_ms: i64,
+    one_more: bool,
+) -> Option<Offset> {
     let start = partition.log.log_start;
     let mut keep = start;
     let mut bytes: u64 = partition.segments.iter().map(|segment| segment.batch_bytes).sum();
@@ -61,6 +68,14 @@ fn retained_from(partition: &Partition, settings: &TopicSettings, wall_ms: i64) 
         }
         bytes = bytes.saturating_sub(segment.batch_bytes);
         keep = keep.max(segment.end_offset);
+    }
+    if one_more && keep > start {
+        keep = partition
+            .segments
+            .iter()
+            .map(|segment| segment.end_offset)
+            .find(|end| *end > keep)
+            .unwrap_or(keep);
     }
     (keep > start).then_some(keep)
 }

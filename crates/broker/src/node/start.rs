@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::event::{Effect, LogLevel};
 use crate::group::{Coordinator, GroupConfig};
 use crate::request::{ClientInfo, ConnectionId, Request, Token};
-use crate::shard::{Shard, Then};
+use crate::shard::{Drive, Shard};
 use consensus::{Group, Restored};
 use model::job::{PartitionSegments, Recovered};
 use model::{Now, PartitionId, ShardId};
@@ -159,12 +159,12 @@ impl Node {
         for (id, shard) in &wanted {
             let at = self.shard_index(*shard);
             if !self.shards[at].partitions.contains_key(id) {
-                missing.push((at, *id, Command::CreatePartition(*id)));
+                missing.push((at, *id, Drive::Create));
             }
         }
         for (at, shard) in self.shards.iter().enumerate() {
             let orphans = shard.partitions.keys().filter(|id| !wanted.contains_key(id));
-            missing.extend(orphans.map(|id| (at, *id, Command::DeletePartition(*id))));
+            missing.extend(orphans.map(|id| (at, *id, Drive::Delete)));
         }
         if !missing.is_empty() {
             let text = format!("{} partitions are created or deleted as the catalogue says", missing.len());
@@ -173,9 +173,9 @@ impl Node {
         if let Some(start) = &mut self.start {
             start.remaining = missing.len();
         }
-        for (at, id, command) in missing {
-            self.driving.entry(id).or_default().push(token);
-            self.shards[at].add(command, Some(Then::Driven(id)));
+        for (at, id, drive) in missing {
+            self.driving.entry((id, drive)).or_default().push(token);
+            self.shards[at].drive(id, drive);
         }
         self.consider_started(now, out);
     }

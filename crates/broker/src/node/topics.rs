@@ -8,13 +8,14 @@ use crate::config::{
     TopicSettings, check_topic_override, describe_topic, topic_override_remark, topic_settings,
 };
 use crate::event::{Effect, LogLevel};
+use crate::mutant::Mutant;
 use crate::request::{
     CreatePartitions, CreatePartitionsResponse, CreateTopics, CreateTopicsResponse, CreatedTopic,
     DeleteTopics, DeleteTopicsResponse, DeletedTopic, DescribeClusterResponse, InitProducerId,
     InitProducerIdResponse, Metadata, MetadataResponse, NewTopic, PartitionMetadata, Refusal, Request,
     Response, Token, TopicMetadata, TopicRef,
 };
-use crate::shard::Then;
+use crate::shard::Drive;
 use model::name::topic_name_error;
 use model::{ErrorCode, NodeId, Now, PartitionId, ShardId, TopicId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -243,7 +244,7 @@ impl Node {
                         id = self.new_topic_id();
                         let shards = self.place(&mut place, partitions);
                         waiting += partitions;
-                        self.drive(token, id, 0..partitions);
+                        self.drive(token, id, 0..partitions, Drive::Create);
                         let (name, configs) = (topic.name.clone(), configs.clone());
                         let create = CatalogCommand::CreateTopic { name, id, shards, configs };
                         self.shards[0].add(Command::Catalog(create), None);
@@ -379,10 +380,10 @@ impl Node {
     }
 
     /// `token` is answered when these partitions exist (or are gone).
-    fn drive(&mut self, token: Token, topic: TopicId, indexes: std::ops::Range<usize>) {
+    fn drive(&mut self, token: Token, topic: TopicId, indexes: std::ops::Range<usize>, drive: Drive) {
         for index in indexes {
             let id = PartitionId { topic, index: index as i32 };
-            self.driving.entry(id).or_default().push(token);
+            self.driving.entry((id, drive)).or_default().push(token);
         }
     }
 
@@ -419,7 +420,7 @@ impl Node {
                     if !request.validate_only {
                         let shards = self.place(&mut place, to - from);
                         waiting += to - from;
-                        self.drive(token, id, from..to);
+                        self.drive(token, id, from..to, Drive::Create);
                         let add = CatalogCommand::AddPartitions { id, from: from as u32, shards };
                         self.shards[0].add(Command::Catalog(add), None);
                     }
@@ -496,12 +497,15 @@ impl Node {
                     let refusal = self.refuse_deletion(seen.insert(id));
                     if refusal.is_ok() {
                         waiting += partitions;
-                        self.drive(token, id, 0..partitions);
+                        self.drive(token, id, 0..partitions, Drive::Delete);
                         self.shards[0].add(Command::Catalog(CatalogCommand::DeleteTopic { id }), None);
                     }
                     DeletedTopic { name: Some(name), id, refusal }
                 }
             });
+        }
+        if self.config.mutant == Some(Mutant::DeletionAckedEarly) {
+            waiting = 0;
         }
         let response = Response::DeleteTopics(DeleteTopicsResponse { topics });
         self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
@@ -527,7 +531,7 @@ impl Node {
             CatalogChange::PartitionsAdded(partitions) => {
                 for (id, shard) in partitions {
                     let at = self.shard_index(shard);
-                    self.shards[at].add(Command::CreatePartition(id), Some(Then::Driven(id)));
+                    self.shards[at].drive(id, Drive::Create);
                 }
             }
             CatalogChange::TopicDeleted { name, partitions } => {
@@ -536,7 +540,7 @@ impl Node {
                 }
                 for (id, shard) in partitions {
                     let at = self.shard_index(shard);
-                    self.shards[at].add(Command::DeletePartition(id), Some(Then::Driven(id)));
+                    self.shards[at].drive(id, Drive::Delete);
                 }
                 for at in 0..self.shards.len() {
                     self.with_coordinator(at, out, |coordinator, effects| {

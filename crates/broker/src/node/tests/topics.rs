@@ -3,6 +3,7 @@
 use super::{Harness, config};
 use crate::NodeConfig;
 use crate::config::{Given, parse_node};
+use crate::event::Event;
 use crate::request::*;
 use model::{ErrorCode, NodeId};
 use std::time::Duration;
@@ -54,6 +55,34 @@ fn create_describe_delete_over_restarts() {
     let mut h = h.crash();
     assert_eq!(metadata(&mut h, None, false).topics.len(), 1);
     assert_eq!(h.status().partitions, 1);
+}
+
+/// The simulation found it: a creation outlived its time-out, and its end answered the deletion behind it.
+#[test]
+fn a_deletion_does_not_end_with_the_creation_before_it() {
+    let mut h = Harness::new();
+    h.held = true;
+    let next_job = |h: &mut Harness| {
+        let (id, job) = h.jobs.pop_front().expect("a job is held");
+        let result = h.disk.run(job);
+        h.event(Event::JobDone { id, result });
+    };
+    let timeout = Duration::from_secs(5);
+    let topics = vec![new_topic("a", 1)];
+    let created = h.ask(Request::CreateTopics(CreateTopics { topics, validate_only: false, timeout }));
+    next_job(&mut h);
+    h.pass(timeout + Duration::from_millis(1));
+    let Some(Response::CreateTopics(late)) = h.answer(created) else { panic!("its time is up") };
+    assert_eq!(late.topics[0].refusal.code, ErrorCode::RequestTimedOut);
+    let topics = vec![TopicRef::Name("a".into())];
+    let deleted = h.ask(Request::DeleteTopics(DeleteTopics { topics, timeout }));
+    next_job(&mut h);
+    assert_eq!(h.status().partitions, 1, "the partition was created just now");
+    assert!(h.answer(deleted).is_none(), "and is not deleted yet");
+    h.release();
+    let Some(Response::DeleteTopics(done)) = h.answer(deleted) else { panic!("deleted") };
+    assert!(done.topics[0].refusal.is_ok());
+    assert_eq!(h.status().partitions, 0);
 }
 
 #[test]
