@@ -111,7 +111,15 @@ pub struct Ledger<'a> {
     pub refused: Vec<(Partition, i64, i64)>,
 }
 
-#[derive(Default)]
+/// When something was told.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: usize,
+    clock_ms: i64,
+    restarts: u32,
+}
+
+#[derive(Clone, Copy, Default)]
 struct PartitionFloors {
     watermark: i64,
     log_start: i64,
@@ -132,7 +140,7 @@ impl<'a> Ledger<'a> {
         };
         let mut floors: HashMap<Partition, PartitionFloors> = HashMap::new();
         let mut by_op: HashMap<Op, usize> = HashMap::new();
-        let mut asked: HashMap<Op, (Partition, i64, i64)> = HashMap::new();
+        let mut asked: HashMap<Op, (Partition, PartitionFloors)> = HashMap::new();
         let mut own_acked: HashMap<(Producer, Partition), i64> = HashMap::new();
         let mut restarts = 0;
         let mut clock_ms = i64::MIN;
@@ -181,49 +189,26 @@ impl<'a> Ledger<'a> {
                     ledger.produce(&by_op, *op).outcome = Outcome::Indeterminate;
                 }
                 Event::FetchInvoked { op, partition } => {
-                    let floor = floors.entry(*partition).or_default();
-                    asked.insert(*op, (*partition, floor.watermark, floor.log_start));
+                    asked.insert(*op, (*partition, *floors.entry(*partition).or_default()));
                 }
                 Event::Fetched { op, high_watermark, log_start, records } => {
-                    let (partition, watermark_floor, log_start_floor) =
+                    let (partition, before) =
                         asked.remove(op).expect("the workload answers only what was asked");
                     let floor = floors.entry(partition).or_default();
-                    let trim_ceiling = floor.trim;
+                    let known = PartitionFloors { trim: floor.trim, ..before };
                     raise(&mut floor.watermark, *high_watermark);
                     raise(&mut floor.log_start, log_start.unwrap_or(0));
-                    ledger.observations.push(Observation {
-                        partition,
-                        at,
-                        watermark_floor,
-                        log_start_floor,
-                        trim_ceiling,
-                        clock_ms,
-                        high_watermark: *high_watermark,
-                        log_start: *log_start,
-                        records,
-                        restarts,
-                    });
-                    ledger.see(partition, records);
+                    let told = (*high_watermark, *log_start, records.as_slice());
+                    ledger.observe(partition, Moment { at, clock_ms, restarts }, known, told);
                 }
                 Event::TrimInvoked { partition, before } => {
                     raise(&mut floors.entry(*partition).or_default().trim, *before);
                 }
                 Event::NodeClock { wall_ms } => raise(&mut clock_ms, *wall_ms),
                 Event::FinalLog { partition, log_start, high_watermark, records } => {
-                    let floor = floors.entry(*partition).or_default();
-                    ledger.observations.push(Observation {
-                        partition: *partition,
-                        at,
-                        watermark_floor: floor.watermark,
-                        log_start_floor: floor.log_start,
-                        trim_ceiling: floor.trim,
-                        clock_ms,
-                        high_watermark: *high_watermark,
-                        log_start: Some(*log_start),
-                        records,
-                        restarts,
-                    });
-                    ledger.see(*partition, records);
+                    let known = *floors.entry(*partition).or_default();
+                    let told = (*high_watermark, Some(*log_start), records.as_slice());
+                    ledger.observe(*partition, Moment { at, clock_ms, restarts }, known, told);
                     let last = FinalLog { log_start: *log_start, high_watermark: *high_watermark, records };
                     ledger.finals.insert(*partition, last);
                 }
@@ -241,6 +226,28 @@ impl<'a> Ledger<'a> {
         }
         ledger.note_exceptions(history);
         ledger
+    }
+
+    fn observe(
+        &mut self,
+        partition: Partition,
+        moment: Moment,
+        known: PartitionFloors,
+        (high_watermark, log_start, records): (i64, Option<i64>, &'a [SeenRecord]),
+    ) {
+        self.observations.push(Observation {
+            partition,
+            at: moment.at,
+            watermark_floor: known.watermark,
+            log_start_floor: known.log_start,
+            trim_ceiling: known.trim,
+            clock_ms: moment.clock_ms,
+            high_watermark,
+            log_start,
+            records,
+            restarts: moment.restarts,
+        });
+        self.see(partition, records);
     }
 
     /// Look-ups by time, what retention may take, and what was refused as damaged.
