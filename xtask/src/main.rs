@@ -1,6 +1,8 @@
-//! Chores of the repository: `cargo xtask test`, `cargo xtask generate`, `cargo xtask tidy`.
+//! Chores of the repository: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask generate`, `cargo xtask tidy`.
 
+mod fuzz;
 mod generate;
+mod hostile;
 mod test;
 mod tidy;
 
@@ -13,10 +15,11 @@ fn main() -> ExitCode {
         None => ("", &[][..]),
     };
     let outcome = match word {
+        "fuzz" => fuzz::run(rest),
         "generate" => generate::run(rest),
         "test" => test::run(rest),
         "tidy" => tidy::run(rest),
-        _ => Err(format!("unknown word {word:?}; known: generate, test, tidy")),
+        _ => Err(format!("unknown word {word:?}; known: fuzz, generate, test, tidy")),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,11 +26,16 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "unit",
-        shows: "unit, property, fuzz-smoke and in-process tests",
+        shows: "unit, property and process tests, hostile inputs, kept fuzz inputs",
         commands: &[
             "cargo test --workspace --release --locked",
             "cargo build --release --locked -p sternpost",
         ],
+    },
+    Step {
+        name: "fuzz",
+        shows: "a minute of fuzzing finds nothing",
+        commands: &["cargo xtask fuzz --seconds 60"],
     },
     Step {
         name: "sim",

@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: rules of the house that no compiler checks. Sizes have a ratchet (xtask/ratchet.txt): what is over the
 //! limit today is listed there with its size, may shrink and never grow.
 
+use crate::hostile;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
     }
     check_arrows(&mut findings)?;
     check_architecture(&mut findings)?;
+    hostile::check(&mut findings)?;
     if rewrite {
         let text: String = sizes.iter().map(|(what, lines)| format!("{lines} {what}\n")).collect();
         fs::write(RATCHET, text).map_err(|error| format!("write {RATCHET}: {error}"))?;
@@ -78,7 +80,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
     Err(format!("{} findings\n  {}", findings.len(), findings.join("\n  ")))
 }
 
-fn read(path: &Path) -> Result<String, String> {
+pub(crate) fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("read {}: {error}", path.display()))
 }
 
@@ -172,7 +174,7 @@ fn functions<'a>(lines: &[&'a str]) -> Vec<(&'a str, usize)> {
     found
 }
 
-fn function_name(code: &str) -> Option<&str> {
+pub(crate) fn function_name(code: &str) -> Option<&str> {
     let mut rest = code;
     for word in ["pub(crate) ", "pub(super) ", "pub ", "const ", "async ", "unsafe "] {
         rest = rest.strip_prefix(word).unwrap_or(rest);

@@ -1,5 +1,8 @@
 //! Arbitrary bytes in the place of a data directory's files: never a panic, never an allocation beyond their size.
-//! Short by default; `cargo bolero test` goes on for longer.
+//! Kept inputs and a few hundred random ones with the other tests; `cargo xtask fuzz` runs them for a while.
+
+#[path = "../../../tests/fuzz/driver.rs"]
+mod driver;
 
 #[path = "../src/tests/memory.rs"]
 #[allow(dead_code)]
@@ -35,56 +38,60 @@ fn written() -> (MemoryDisk, String) {
     (disk, name)
 }
 
-#[test]
-fn wal_recovery_takes_any_bytes() {
-    bolero::check!().with_iterations(300).with_type::<(u16, Vec<u8>)>().for_each(|(at, bytes)| {
-        let (disk, name) = written();
-        let mut content = disk.bytes(&name);
-        let at = usize::from(*at) % content.len();
-        let end = (at + bytes.len()).min(content.len());
-        content[at..end].copy_from_slice(&bytes[..end - at]);
-        disk.put(&name, &content);
-        let shared = Arc::new(disk.clone());
-        let report = inspect::inspect(&shared);
-        let plan = recover::plan(&disk);
-        if let Ok(Some(plan)) = plan {
-            assert!(report.is_ok_and(|report| !report.damage.is_empty()), "inspect names what recover mends");
-            recover::apply(&shared, &plan).expect("what was planned can be done");
-            let recovered = open(shared.clone(), options()).expect("opens").recovered;
-            assert_eq!(recovered.damage, None, "after {plan:?}");
-        }
-        let _outcome = open(shared, options());
-    });
+/// Two bytes say where in a WAL file the rest is written.
+fn wal_recovery(input: &[u8]) {
+    let Some((at, bytes)) = input.split_first_chunk::<2>() else { return };
+    let (disk, name) = written();
+    let mut content = disk.bytes(&name);
+    let at = usize::from(u16::from_be_bytes(*at)) % content.len();
+    let end = (at + bytes.len()).min(content.len());
+    content[at..end].copy_from_slice(&bytes[..end - at]);
+    disk.put(&name, &content);
+    let shared = Arc::new(disk.clone());
+    let report = inspect::inspect(&shared);
+    let plan = recover::plan(&disk);
+    if let Ok(Some(plan)) = plan {
+        assert!(report.is_ok_and(|report| !report.damage.is_empty()), "inspect names what recover mends");
+        recover::apply(&shared, &plan).expect("what was planned can be done");
+        let recovered = open(shared.clone(), options()).expect("opens").recovered;
+        assert_eq!(recovered.damage, None, "after {plan:?}");
+    }
+    let _outcome = open(shared, options());
 }
 
-#[test]
-fn checkpoint_and_identity_take_any_bytes() {
-    bolero::check!().with_iterations(500).with_type::<(bool, Vec<u8>)>().for_each(|(which, bytes)| {
-        let (disk, _) = written();
-        disk.put(if *which { "checkpoint.0" } else { "identity" }, bytes);
-        let _outcome = open(Arc::new(disk), options());
-    });
+/// The first byte says which file the rest becomes.
+fn checkpoint_or_identity(input: &[u8]) {
+    let Some((which, bytes)) = input.split_first() else { return };
+    let (disk, _) = written();
+    disk.put(if which % 2 == 1 { "checkpoint.0" } else { "identity" }, bytes);
+    let _outcome = open(Arc::new(disk), options());
 }
 
-#[test]
-fn segment_open_takes_any_bytes() {
+/// The first two bytes say how much of the rest is the index; the segment comes behind it.
+fn segment_open(input: &[u8]) {
+    let Some((size, rest)) = input.split_first_chunk::<2>() else { return };
+    let (index, bytes) = rest.split_at(usize::from(u16::from_be_bytes(*size)).min(rest.len()));
     let partition = PartitionId { topic: TopicId([1; 16]), index: 0 };
     let path = format!("segments/{}/0/{:020}", partition.topic.hex(), 0);
-    bolero::check!().with_iterations(500).with_type::<(Vec<u8>, Vec<u8>)>().for_each(|(bytes, index)| {
-        let (disk, _) = written();
-        let reader = open(Arc::new(disk.clone()), options()).expect("opens").reader;
-        disk.put(&format!("{path}.seg"), bytes);
-        disk.put(&format!("{path}.idx"), index);
-        let segment = SegmentMeta {
-            base_offset: Offset(0),
-            end_offset: Offset(100),
-            size: bytes.len() as u64,
-            batch_bytes: 1,
-            first_timestamp: 0,
-            max_timestamp: 100,
-        };
-        let _read = reader.read(&SegmentRead { partition, segment, offset: Offset(5), bytes_max: 1 << 20 });
-        let lookup = TimeLookup { partition, segments: vec![segment], timestamp: 5, from: Offset(0) };
-        let _found = reader.lookup(&lookup);
-    });
+    let (disk, _) = written();
+    let reader = open(Arc::new(disk.clone()), options()).expect("opens").reader;
+    disk.put(&format!("{path}.seg"), bytes);
+    disk.put(&format!("{path}.idx"), index);
+    let segment = SegmentMeta {
+        base_offset: Offset(0),
+        end_offset: Offset(100),
+        size: bytes.len() as u64,
+        batch_bytes: 1,
+        first_timestamp: 0,
+        max_timestamp: 100,
+    };
+    let _read = reader.read(&SegmentRead { partition, segment, offset: Offset(5), bytes_max: 1 << 20 });
+    let lookup = TimeLookup { partition, segments: vec![segment], timestamp: 5, from: Offset(0) };
+    let _found = reader.lookup(&lookup);
+}
+
+driver::harnesses! {
+    wal_recovery_takes_any_bytes: 300, wal_recovery;
+    checkpoint_and_identity_take_any_bytes: 500, checkpoint_or_identity;
+    segment_open_takes_any_bytes: 500, segment_open;
 }
