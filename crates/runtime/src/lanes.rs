@@ -18,6 +18,8 @@ use storage::{Disk, Reader, Segments, Wal};
 const WAL_JOBS_MAX: usize = 64;
 /// Jobs waiting for the segment thread: the core keeps one checkpoint outstanding.
 const SEGMENT_JOBS_MAX: usize = 2;
+/// Stretches waiting to be read ahead.
+const READS_AHEAD_MAX: usize = 64;
 /// Without an append for so long the WAL counts as idle: the last commit is marked durable and files are prepared ahead.
 /// Longer than the pause between two appends of a client that sends one record at a time, so that it never waits for the marker.
 const WAL_IDLE_AFTER: Duration = Duration::from_millis(50);
@@ -49,6 +51,13 @@ enum ReadJob {
     Lookup(TimeLookup),
 }
 
+enum ReadWork {
+    /// The core waits for it.
+    Asked(JobId, ReadJob),
+    /// Somebody will probably ask for it.
+    Ahead(SegmentRead),
+}
+
 /// Reads that no thread has taken yet. The core limits how many it starts.
 #[derive(Default)]
 struct ReadQueue {
@@ -59,6 +68,8 @@ struct ReadQueue {
 #[derive(Default)]
 struct ReadState {
     jobs: VecDeque<(JobId, ReadJob)>,
+    /// Taken when nobody waits; the newest are dropped when there are too many.
+    ahead: VecDeque<SegmentRead>,
     closed: bool,
 }
 
@@ -104,13 +115,25 @@ impl Lanes {
             let (queue, reader) = (reads.clone(), reader.clone());
             let (to_core, counted) = (driver.clone(), counters.clone());
             threads.push(Builder::new().name(format!("read-{number}")).spawn(move || {
-                while let Some((id, job)) = queue.take() {
+                while let Some(work) = queue.take() {
+                    let (id, job) = match work {
+                        ReadWork::Asked(id, job) => (id, job),
+                        ReadWork::Ahead(read) => {
+                            reader.read_ahead(&read);
+                            continue;
+                        }
+                    };
                     let start = Instant::now();
                     let result = match &job {
                         ReadJob::Read(read) => reader.read(read),
                         ReadJob::Lookup(lookup) => reader.lookup(lookup),
                     };
                     counted.read_seconds.observe(start.elapsed());
+                    if let ReadJob::Read(read) = &job
+                        && let Some(next) = reader.next(read, &result)
+                    {
+                        queue.put_ahead(next);
+                    }
                     to_core.put(Input::JobDone { id, result });
                 }
             })?);
@@ -209,14 +232,25 @@ impl ReadQueue {
         self.filled.notify_one();
     }
 
-    fn take(&self) -> Option<(JobId, ReadJob)> {
+    fn put_ahead(&self, read: SegmentRead) {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        if state.ahead.len() < READS_AHEAD_MAX {
+            state.ahead.push_back(read);
+            self.filled.notify_one();
+        }
+    }
+
+    fn take(&self) -> Option<ReadWork> {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+            if let Some((id, job)) = state.jobs.pop_front() {
+                return Some(ReadWork::Asked(id, job));
             }
             if state.closed {
                 return None;
+            }
+            if let Some(read) = state.ahead.pop_front() {
+                return Some(ReadWork::Ahead(read));
             }
             state = self.filled.wait(state).expect("no holder of this lock panics");
         }

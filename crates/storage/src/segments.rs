@@ -2,6 +2,7 @@
 //! makes them durable, and only then writes the slot that refers to them. Lives on its own thread. Invariant: what the
 //! durable checkpoint refers to is durable and is never written again; what it does not refer to is nobody's promise.
 
+mod ahead;
 pub mod format;
 pub mod index;
 pub mod read;

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::layout::{read, read_units};
 use crate::lru::Lru;
 use crate::mutant::Mutant;
+use crate::segments::ahead::{Ahead, Found};
 use crate::segments::format::{BLOCK_HEADER_BYTES, BlockHeader, HEADER_BYTES, SegmentHeader, decode_block};
 use crate::segments::index::{BlockPlace, Index};
 use crate::segments::path;
@@ -46,6 +47,7 @@ pub struct Reader<D: Disk> {
     disk: Arc<D>,
     mutant: Option<Mutant>,
     open: Arc<OpenSegments<D::File>>,
+    ahead: Ahead,
 }
 
 /// Where something failed its checks.
@@ -53,7 +55,7 @@ struct Bad(String);
 
 impl<D: Disk> Reader<D> {
     pub(crate) fn new(disk: Arc<D>, mutant: Option<Mutant>, open: Arc<OpenSegments<D::File>>) -> Reader<D> {
-        Reader { disk, mutant, open }
+        Reader { disk, mutant, open, ahead: Ahead::default() }
     }
 
     /// Batches from the one that holds `offset` on; none when the offset is behind the segment's end.
@@ -61,8 +63,45 @@ impl<D: Disk> Reader<D> {
     /// # Errors
     /// `Damaged`: these offsets fail their checks. `Device`: the system's word.
     pub fn read(&self, job: &SegmentRead) -> Result<Done, JobError> {
-        let batches = self.batches(&job.partition, &job.segment, job.offset, job.bytes_max)?;
+        let found = self.ahead.take((job.partition, job.offset));
+        let in_order = found != Found::Nothing;
+        let mut batches = match found {
+            Found::Ready(batches) => batches,
+            Found::Nothing | Found::Expected => {
+                self.batches(&job.partition, &job.segment, job.offset, job.bytes_max)?
+            }
+        };
+        let mut bytes = 0;
+        let fitting = batches.iter().take_while(|batch| {
+            bytes += batch.size();
+            bytes <= job.bytes_max
+        });
+        let fitting = fitting.count().max(1).min(batches.len());
+        let rest = batches.split_off(fitting);
+        if let Some(end) = batches.last().map(StoredBatch::next_offset) {
+            if !rest.is_empty() {
+                self.ahead.keep((job.partition, end), rest);
+            } else if end < job.segment.end_offset {
+                self.ahead.expect((job.partition, end), in_order);
+            }
+        }
         Ok(Done::Read(batches))
+    }
+
+    /// What to read ahead once this job is done: nothing, unless its reader goes through the segment in order.
+    pub fn next(&self, job: &SegmentRead, done: &Result<Done, JobError>) -> Option<SegmentRead> {
+        let Ok(Done::Read(batches)) = done else { return None };
+        let next = SegmentRead { offset: batches.last()?.next_offset(), ..job.clone() };
+        self.ahead.is_wanted((next.partition, next.offset)).then_some(next)
+    }
+
+    /// Reads what `next` said, for the reader that is expected there. What goes wrong is left for that reader to find.
+    pub fn read_ahead(&self, job: &SegmentRead) {
+        let place = (job.partition, job.offset);
+        if self.ahead.begin(place) {
+            let batches = self.batches(&job.partition, &job.segment, job.offset, job.bytes_max);
+            self.ahead.end(place, batches.unwrap_or_default());
+        }
     }
 
     /// The first batch with a timestamp at or above the one given.
@@ -152,8 +191,8 @@ impl<D: Disk> Reader<D> {
             };
             let mut bytes = 0;
             let within = index.from(first).iter().take_while(|place| {
-                let wanted =
-                    bytes == 0 || bytes < bytes_max.saturating_add(BLOCK_HEADER_BYTES).min(READ_BYTES_MAX);
+                // Blocks that do not fit are not read in vain; the first one must be, whatever its size.
+                let wanted = bytes == 0 || bytes + place.size as usize <= bytes_max.min(READ_BYTES_MAX);
                 bytes += place.size as usize;
                 wanted && place.end() <= meta.size
             });

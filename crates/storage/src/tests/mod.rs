@@ -2,6 +2,6 @@
 
 mod damage;
 mod golden;
-mod history;
+pub(crate) mod history;
 mod memory;
 mod real;
