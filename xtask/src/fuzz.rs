@@ -6,8 +6,6 @@ use std::process::Command;
 /// Seconds for all harnesses together.
 const SECONDS_DEFAULT: u64 = 60;
 const CORPUS: &str = "tests/fuzz/corpus";
-/// Test binaries with harnesses: package, then target.
-const BINARIES: &[(&str, &str)] = &[("kafka", "fuzz"), ("kafka", "fuzz_session"), ("storage", "fuzz")];
 
 /// Runs all harnesses; the error names the first that failed.
 pub fn run(args: &[String]) -> Result<(), String> {
@@ -23,25 +21,25 @@ pub fn run(args: &[String]) -> Result<(), String> {
     let harnesses =
         files.flatten().filter(|file| file.path().extension().is_some_and(|it| it == "txt")).count();
     let each_ms = seconds * 1000 / (harnesses.max(1) as u64);
-    let mut seen = 0;
-    for (package, target) in BINARIES {
-        let arguments = ["test", "--release", "--locked", "-p", package, "--test", target];
-        let output = Command::new("cargo")
-            .args(arguments)
-            .args(["--", "--ignored", "--exact", "--nocapture", "smoke"])
-            .env("FUZZ_MILLISECONDS", each_ms.to_string())
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .map_err(|error| format!("cargo: {error}"))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        for line in text.lines().filter_map(|line| line.strip_prefix("fuzz: ")) {
-            println!("{line}");
-            seen += 1;
-        }
-        if !output.status.success() {
-            return Err(format!("a harness of crates/{package}/tests/{target}.rs failed:\n{text}"));
-        }
+    // The workspace as in the other steps: one package alone has other features, and everything would be built anew.
+    let output = Command::new("cargo")
+        .args(["test", "--workspace", "--release", "--locked", "--test", "fuzz", "--test", "fuzz_session"])
+        .args(["--", "--ignored", "--exact", "--nocapture", "smoke"])
+        .env("FUZZ_MILLISECONDS", each_ms.to_string())
+        // With one thread libtest writes the test's name in front of its first line.
+        .env("RUST_TEST_THREADS", "2")
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("fuzz: ")).collect();
+    for line in &lines {
+        println!("{line}");
     }
+    if !output.status.success() {
+        return Err(format!("a harness failed:\n{text}"));
+    }
+    let seen = lines.len();
     if seen != harnesses {
         return Err(format!("{seen} harnesses ran, {CORPUS} has kept inputs of {harnesses}"));
     }
