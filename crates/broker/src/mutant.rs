@@ -34,6 +34,8 @@ pub enum Mutant {
     DeletionEndsWithCreation,
     /// A look-up by time misses records of exactly that time.
     TimeLookupLate,
+    /// Of several partitions of a fetch the last one is never read.
+    FetchStarvesLast,
 }
 
 impl Mutant {
@@ -53,5 +55,6 @@ impl Mutant {
         Mutant::DeletionAckedEarly,
         Mutant::DeletionEndsWithCreation,
         Mutant::TimeLookupLate,
+        Mutant::FetchStarvesLast,
     ];
 }

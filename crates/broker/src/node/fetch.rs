@@ -203,7 +203,12 @@ impl Node {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for (slot, asked) in topic.partitions.iter().enumerate() {
                 let room = bytes_max.saturating_sub(plan.bytes);
-                let (answer, read) = self.read_partition(&topic.topic, asked, room, plan.bytes == 0);
+                let (mut answer, mut read) = self.read_partition(&topic.topic, asked, room, plan.bytes == 0);
+                let is_last = at + 1 == request.topics.len() && slot + 1 == topic.partitions.len();
+                if self.config.mutant == Some(Mutant::FetchStarvesLast) && is_last && at + slot > 0 {
+                    answer.batches.clear();
+                    read = None;
+                }
                 plan.decided |= !answer.error.is_none() || answer.diverging.is_some();
                 plan.bytes += answer.batches.iter().map(StoredBatch::size).sum::<usize>();
                 if let Some(read) = read {
