@@ -58,7 +58,7 @@ fn unknown_keys_and_versions(scene: &Scene) {
 /// SaslHandshake and SaslAuthenticate with a huge token: not served, so that no token is looked at.
 fn security_words_before_security(scene: &Scene) {
     for key in [17_i16, 36] {
-        let mut frame = (12 + (1 << 20) as i32).to_be_bytes().to_vec();
+        let mut frame = (12 + (1_i32 << 20)).to_be_bytes().to_vec();
         frame.extend(key.to_be_bytes());
         frame.extend([0, 1, 0, 0, 0, 1, 0xff, 0xff]);
         frame.extend(vec![b'a'; (1 << 20) + 2]);
