@@ -393,7 +393,8 @@ impl Node {
                     self.checkpoint.unflushed_bytes += bytes;
                     self.tail_order.push_back((shard, partition));
                 }
-                let found = self.shards[shard].partitions.get_mut(&partition).expect("it grew");
+                // Gone when the same entry deletes it: `Gone` comes next, with the waiting and these bytes.
+                let Some(found) = self.shards[shard].partitions.get_mut(&partition) else { return };
                 self.woken.extend(found.fetches.iter().copied());
                 let end = found.log.log_end;
                 let (done, wait) =
