@@ -114,14 +114,15 @@ impl Core {
         let now = self.clock.now();
         let mut inputs = std::mem::take(&mut self.inputs);
         let mut effects = std::mem::take(&mut self.effects);
-        if self.node.next_deadline().is_some_and(|at| at <= now.mono) {
-            self.node.step(now, Event::Timer, &mut effects);
-        }
         let alone = inputs.len() <= EVENTS_ALONE_MAX;
         for input in inputs.drain(..) {
             if let Some(event) = self.event(input) {
                 self.node.step(now, event, &mut effects);
             }
+        }
+        // After what has come: a process that stood still for a while must not take an answer at hand for one that is late.
+        if self.node.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.node.step(now, Event::Timer, &mut effects);
         }
         self.node.settle(self.clock.now(), &mut effects);
         let (append, stop) = self.carry_out(&mut effects, alone, wal);

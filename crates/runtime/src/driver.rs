@@ -2,13 +2,14 @@
 //! it, unless somebody runs it already: then that one takes the event along. So a request finds its way to the disk and
 //! back without waiting for another thread to wake up (docs/decisions/0007).
 //!
-//! Invariant: only the holder of `core` steps the node, and an event that was put in is taken either by the one who put it
-//! or by a holder who looks into the queue after letting go. The queue's length is bounded by those who put in: requests by
-//! the node's pool and each connection's limit, completions by the jobs that the node starts.
+//! Invariant: whoever raises `calls` from zero steps the node, nobody else, and goes on until it has answered all calls; each
+//! call comes after its event. The queue's length is bounded by those who put in: requests by the node's pool and each
+//! connection's limit, completions by the jobs that the node starts.
 
 use crate::clock::Clock;
 use crate::core::{Core, Input, Turn};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -21,6 +22,9 @@ const TURNS_MAX: usize = 16;
 /// The way into the core.
 pub struct Driver {
     queue: Mutex<Vec<Input>>,
+    /// Calls of `run` that are not answered yet. Not zero: somebody is at it.
+    calls: AtomicUsize,
+    /// Never contended.
     core: Mutex<Option<Core>>,
     clock: Clock,
     alarm: Mutex<Alarm>,
@@ -32,8 +36,8 @@ pub struct Driver {
 #[derive(Debug, Default)]
 struct Alarm {
     at: Option<Instant>,
-    /// Somebody had enough turns.
-    called: bool,
+    /// Somebody had enough turns, and leaves so many calls to be answered.
+    left: Option<usize>,
     stopped: bool,
 }
 
@@ -48,6 +52,7 @@ impl Driver {
     pub fn new(clock: Clock) -> Driver {
         Driver {
             queue: Mutex::default(),
+            calls: AtomicUsize::new(0),
             core: Mutex::default(),
             clock,
             alarm: Mutex::default(),
@@ -66,7 +71,7 @@ impl Driver {
     /// # Panics
     /// When there is one.
     pub fn install(&self, core: Core) {
-        let before = self.core.lock().unwrap_or_else(PoisonError::into_inner).replace(core);
+        let before = self.core().replace(core);
         assert!(before.is_none(), "one core for each driver");
         self.put(Input::Tick);
     }
@@ -84,43 +89,65 @@ impl Driver {
 
     /// Runs the core until there is nothing to do, unless somebody does.
     pub fn run(&self) {
-        let _watch = Watch(self);
-        for _ in 0..TURNS_MAX {
-            let mut held = match self.core.try_lock() {
-                Ok(held) => held,
-                Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => return,
-            };
-            let Some(core) = held.as_mut() else {
-                if self.outcome.borrow().is_some() {
-                    self.queue().clear(); // nobody will answer
-                }
-                return;
-            };
-            std::mem::swap(core.inputs(), &mut *self.queue());
-            let wal = core.wal_lane();
-            let Turn { append, deadline, stop } = core.turn(&wal);
-            if let Some(outcome) = stop {
-                drop(append);
-                *held = None; // and with it the lanes, whose threads end
-                drop(held);
-                self.stop(outcome.map_or(Ok(()), Err));
-                return;
-            }
-            if let Some(deadline) = deadline {
-                self.alarm().at = self.clock.instant(deadline);
-                self.rung.notify_one();
-            }
-            drop(held);
-            // Without the core: others go on while the disk works.
-            if let Some(append) = append {
-                let done = append.run();
-                self.push(done);
-            } else if self.queue().is_empty() {
-                return;
-            }
+        if self.calls.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.answer(1);
         }
-        self.alarm().called = true;
-        self.rung.notify_one();
+    }
+
+    /// Answers `calls` calls, and those that come meanwhile.
+    fn answer(&self, mut calls: usize) {
+        let _watch = Watch(self);
+        loop {
+            let wal = self.core().as_ref().map(Core::wal_lane);
+            let mut append = None;
+            for turns in 1.. {
+                if let Some(wal) = &wal
+                    && let Some(mut turn) = self.turn(|core| core.turn(wal))
+                {
+                    // While one append is under way the node starts no other.
+                    append = turn.append.take().or(append);
+                }
+                let before = self.calls.fetch_sub(calls, Ordering::AcqRel);
+                if before == calls {
+                    break;
+                }
+                calls = before - calls;
+                if turns >= TURNS_MAX {
+                    self.alarm().left = Some(calls);
+                    self.rung.notify_one();
+                    break;
+                }
+            }
+            // Without the core: others go on while the disk works.
+            let Some(append) = append else { return };
+            self.push(append.run());
+            if self.calls.fetch_add(1, Ordering::AcqRel) > 0 {
+                return;
+            }
+            calls = 1;
+        }
+    }
+
+    /// One turn with all that is in the queue; `None` when there is no core, or none any more.
+    fn turn<'a>(&self, run: impl FnOnce(&mut Core) -> Turn<'a>) -> Option<Turn<'a>> {
+        let mut held = self.core();
+        let Some(core) = held.as_mut() else {
+            self.queue().clear(); // nobody will answer
+            return None;
+        };
+        std::mem::swap(core.inputs(), &mut *self.queue());
+        let mut turn = run(core);
+        if let Some(outcome) = turn.stop.take() {
+            *held = None; // and with it the lanes, whose threads end
+            drop(held);
+            self.stop(outcome.map_or(Ok(()), Err));
+            return None;
+        }
+        if let Some(deadline) = turn.deadline {
+            self.alarm().at = self.clock.instant(deadline);
+            self.rung.notify_one();
+        }
+        Some(turn)
     }
 
     /// The body of the timer's thread.
@@ -133,9 +160,9 @@ impl Driver {
                 drop(alarm);
                 self.put(Input::Tick);
                 alarm = self.alarm();
-            } else if std::mem::take(&mut alarm.called) {
+            } else if let Some(calls) = alarm.left.take() {
                 drop(alarm);
-                self.run();
+                self.answer(calls);
                 alarm = self.alarm();
             } else {
                 alarm = match alarm.at {
@@ -163,6 +190,10 @@ impl Driver {
 
     fn queue(&self) -> MutexGuard<'_, Vec<Input>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn core(&self) -> MutexGuard<'_, Option<Core>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn alarm(&self) -> MutexGuard<'_, Alarm> {
