@@ -144,6 +144,13 @@ impl Partition {
         }
     }
 
+    /// Whether anything of the batch's producer was appended, in flight included.
+    pub fn knows_producer(&self, header: &BatchHeader) -> bool {
+        header
+            .producer()
+            .is_none_or(|(id, ..)| self.proposed.contains_key(&id) || self.log.producers.contains_key(&id))
+    }
+
     /// Takes the next offsets for a batch that `judge` let through. Returns its base offset.
     pub fn propose(&mut self, header: &BatchHeader, at_ms: i64) -> Offset {
         let base_offset = self.proposed_end;

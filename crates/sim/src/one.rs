@@ -305,9 +305,10 @@ impl World {
             let Some(happening) = self.queue.pop() else { return Ok(false) };
             self.happenings += 1;
             if self.happenings > HAPPENINGS_MAX {
-                let status = self.status();
-                let detail = format!("{:?}, the next event: {happening:?}; {status}", self.queue.now());
-                return Err(Failure::new("the world comes to rest", detail));
+                let mut failure = self.unsettled("the world comes to rest", |client| client.is_idle());
+                let (now, done) = (self.queue.now(), self.ids.done);
+                failure.detail += &format!("; {now:?}, {done} operations, the next event: {happening:?}");
+                return Err(failure);
             }
             self.happen(happening);
         }

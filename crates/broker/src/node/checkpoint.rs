@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) trouble: Option<String>,
     /// Wait before the next try.
     retrying: bool,
+    /// A clean one was begun: see `takes_requests`.
+    was_closing: bool,
 }
 
 struct UnderWay {
@@ -43,6 +45,12 @@ struct UnderWay {
 impl State {
     pub(super) fn is(&self, id: JobId) -> bool {
         self.under_way.as_ref().is_some_and(|job| job.id == id)
+    }
+
+    /// Not from the first clean checkpoint on, also when that had to be given up (no space) and is tried again: whoever's
+    /// request was left unanswered must not have a later one carried out. The client finds out by its connection and asks again.
+    pub(super) fn takes_requests(&self) -> bool {
+        !self.was_closing
     }
 
     /// A clean checkpoint is being written: nothing may change any more.
@@ -78,6 +86,7 @@ impl Node {
         if std::mem::take(&mut self.checkpoint.is_due) {
             self.set_checkpoint_timer(now);
         }
+        self.checkpoint.was_closing |= clean;
         let mut job = Checkpoint { clean, ..Checkpoint::default() };
         let mut flushed = Vec::new();
         for at in 0..self.shards.len() {

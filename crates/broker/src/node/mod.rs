@@ -129,6 +129,7 @@ pub struct Node {
     topic_settings: BTreeMap<TopicId, Arc<TopicSettings>>,
     metadata_waiting: BTreeMap<Token, topics::WaitingMetadata>,
     producer_ids: topics::ProducerIds,
+    refused: crate::producer::Refused,
     offsets_topic_asked: bool,
     /// What the log said about settings without effect; at most one line for each known setting.
     remarked: BTreeSet<String>,
@@ -215,8 +216,8 @@ impl Node {
     ) {
         self.by_connection.entry(connection).or_default().insert(token);
         self.connection_of.insert(token, connection);
-        if self.checkpoint.is_closing() {
-            return; // the process ends in a moment; the client finds out by its connection and asks again
+        if !self.checkpoint.takes_requests() {
+            return;
         }
         if let Some(start) = &mut self.start
             && start.waiting.len() < START_REQUESTS_MAX

@@ -7,10 +7,10 @@ use crate::command::Command;
 use crate::config::{TimestampType, TopicSettings};
 use crate::event::Effect;
 use crate::mutant::Mutant;
-use crate::partition::AppendVerdict;
+use crate::partition::{AppendVerdict, Partition};
 use crate::request::{
     BatchRefusal, Produce, ProducePartition, ProduceResponse, ProducedBatch, ProducedPartition,
-    ProducedTopic, Refusal, Response, Token,
+    ProducedTopic, Refusal, Response, Token, TopicRef,
 };
 use crate::shard::Then;
 use bytes::Bytes;
@@ -27,6 +27,8 @@ struct Outcome {
     log_append_time_ms: i64,
     log_start_offset: i64,
     waits: bool,
+    /// The partition has batches of the producer: their sequences say what comes next.
+    knows_producer: bool,
 }
 
 impl Outcome {
@@ -37,6 +39,7 @@ impl Outcome {
             log_append_time_ms: -1,
             log_start_offset: -1,
             waits: false,
+            knows_producer: false,
         }
     }
 }
@@ -50,19 +53,33 @@ impl Node {
                 OFFSETS_TOPIC => Err(ErrorCode::InvalidTopicException), // internal: no client writes there
                 _ => Ok((found.id, found.shards.clone())),
             });
+            let name = match (&topic.topic, &place) {
+                (TopicRef::Name(name), _) => name.clone(),
+                (TopicRef::Id(_), Ok((id, _))) => {
+                    self.catalog.by_id(*id).map_or_else(String::new, |topic| topic.name.clone())
+                }
+                (TopicRef::Id(_), Err(_)) => String::new(), // nobody can know an id before its topic
+            };
             let settings = place.as_ref().ok().and_then(|(id, _)| self.topic_settings(*id));
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in topic.partitions {
                 let index = asked.index;
+                let header = asked.batch.as_ref().ok().map(|batch| batch.header);
                 let outcome = match (&place, &settings) {
                     (Ok((id, shards)), Some(settings)) => {
                         let shard = usize::try_from(index).ok().and_then(|index| shards.get(index)).copied();
                         let id = PartitionId { topic: *id, index };
-                        self.append(now, token, id, shard, asked, settings)
+                        self.append(now, token, (&name, id), shard, asked, settings)
                     }
                     (Err(code), _) => Outcome::refused(*code),
                     (_, None) => Outcome::refused(ErrorCode::UnknownTopicOrPartition),
                 };
+                if let Some(header) = header
+                    && outcome.refusal.refusal.code.is_retriable()
+                    && !outcome.knows_producer
+                {
+                    self.refused.remember(&name, index, &header);
+                }
                 waiting += usize::from(outcome.waits);
                 partitions.push(ProducedPartition {
                     index,
@@ -87,7 +104,7 @@ impl Node {
         &mut self,
         now: Now,
         token: Token,
-        id: PartitionId,
+        (name, id): (&str, PartitionId),
         shard: Option<ShardId>,
         asked: ProducePartition,
         settings: &TopicSettings,
@@ -96,12 +113,14 @@ impl Node {
             Ok(batch) => batch,
             Err(refusal) => return Outcome::refused(refusal),
         };
-        if let Err(refusal) = self.check_batch(now, &batch, settings) {
-            return Outcome::refused(refusal);
-        }
         let Some(shard) = shard else { return Outcome::refused(ErrorCode::UnknownTopicOrPartition) };
-        let mutant = self.config.mutant;
         let at = self.shard_index(shard);
+        if let Err(refusal) = self.check_batch(now, &batch, settings) {
+            let knows = |partition: &Partition| partition.knows_producer(&batch.header);
+            let knows_producer = self.shards[at].partitions.get(&id).is_some_and(knows);
+            return Outcome { knows_producer, ..Outcome::refused(refusal) };
+        }
+        let mutant = self.config.mutant;
         let shard = &mut self.shards[at];
         if !shard.serving {
             return Outcome::refused(ErrorCode::NotLeaderOrFollower);
@@ -114,6 +133,12 @@ impl Node {
         if mutant == Some(Mutant::SequenceUnchecked) {
             verdict = AppendVerdict::Proposed(partition.proposed_end());
         }
+        if matches!(verdict, AppendVerdict::Proposed(_)) && !partition.knows_producer(&batch.header) {
+            if self.refused.holds_back(name, id.index, &batch.header) {
+                return Outcome::refused(ErrorCode::OutOfOrderSequenceNumber);
+            }
+            self.refused.forget(name, id.index, &batch.header);
+        }
         let stamped = settings.timestamp_type == TimestampType::LogAppendTime;
         let outcome = |base_offset: i64, waits| Outcome {
             refusal: BatchRefusal::default(),
@@ -121,6 +146,7 @@ impl Node {
             log_append_time_ms: if stamped { now.wall.0 } else { -1 },
             log_start_offset,
             waits,
+            knows_producer: true,
         };
         match verdict {
             AppendVerdict::Refused(code) => Outcome::refused(code),

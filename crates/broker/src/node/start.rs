@@ -108,6 +108,7 @@ impl Node {
             topic_settings: BTreeMap::new(),
             metadata_waiting: BTreeMap::new(),
             producer_ids: super::topics::ProducerIds::default(),
+            refused: Default::default(),
             offsets_topic_asked: false,
             remarked: BTreeSet::new(),
             commits: BTreeMap::new(),

@@ -317,6 +317,27 @@ fn nothing_follows_a_clean_checkpoint() {
     assert_eq!(h.stopped, Some(None));
 }
 
+/// Seed 1840 of the one-node world: a producer's first batch was dropped while the node closed; there was no space for that, and
+/// the second batch was taken.
+#[test]
+fn requests_are_not_taken_again_after_a_clean_checkpoint_failed() {
+    let mut h = harness();
+    h.call(produce(None, 1));
+    h.checkpoint();
+    h.call(produce(None, 1));
+    h.held = true;
+    h.event(Event::Shutdown);
+    let first = h.ask(produce(None, 1));
+    h.fail_job(JobError::NoSpace);
+    let second = h.ask(produce(None, 1));
+    h.held = false;
+    h.pass(Duration::from_secs(10));
+    assert_eq!(h.stopped, Some(None));
+    assert!(h.answer(first).is_none() && h.answer(second).is_none());
+    let mut h = h.crash();
+    assert_eq!(produced(h.call(produce(None, 1))), (ErrorCode::None, 2));
+}
+
 #[test]
 fn a_full_memory_tail_does_not_wait_for_the_checkpoint_timer() {
     let config = NodeConfig { tail_bytes_max: 10_000, checkpoint_bytes: 1 << 30, ..config() };
