@@ -436,7 +436,14 @@ impl World {
             Job::Append(append) => live.wal.append(append),
             Job::Recycle(recycle) => live.wal.recycle(&recycle),
             Job::Checkpoint(checkpoint) => live.segments.checkpoint(checkpoint),
-            Job::Read(read) => live.reader.read(&read),
+            Job::Read(read) => {
+                let result = live.reader.read(&read);
+                if let Some(next) = live.reader.next(&read, &result) {
+                    self.counters.count("node: read ahead");
+                    live.reader.read_ahead(&next);
+                }
+                result
+            }
             Job::Lookup(lookup) => live.reader.lookup(&lookup),
         };
         if self.disk.crashed().is_some() {
