@@ -181,6 +181,21 @@ impl Index {
         (offset <= self.places[number].last_offset()).then_some(number)
     }
 
+    /// Where to look for the first record with a timestamp at or above `timestamp`: the first offset from `from` up to
+    /// `end` whose block has one, or that no block is known to hold, for nobody knows what stood in a hole. `None` when
+    /// all blocks are known and have none.
+    pub fn first_since(&self, timestamp: i64, from: Offset, end: Offset) -> Option<Offset> {
+        let mut next = from;
+        let first = self.places.partition_point(|place| place.last_offset() < from);
+        for place in self.from(first) {
+            if place.first_offset > next || place.max_timestamp >= timestamp {
+                break;
+            }
+            next = Offset(place.last_offset().0.saturating_add(1));
+        }
+        (next < end).then_some(next)
+    }
+
     /// The blocks from a number on.
     pub fn from(&self, number: usize) -> &[BlockPlace] {
         self.places.get(number..).unwrap_or_default()

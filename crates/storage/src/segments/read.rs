@@ -104,30 +104,26 @@ impl<D: Disk> Reader<D> {
         }
     }
 
-    /// The first batch with a timestamp at or above the one given.
+    /// The first batch with a timestamp at or above the one given, of those that end behind `from`.
     ///
     /// # Errors
-    /// As for `read`.
+    /// As for `read`; also for offsets before that batch that no whole block holds: the first one may be there.
     pub fn lookup(&self, job: &TimeLookup) -> Result<Done, JobError> {
         let segments = job.segments.iter();
         let wanted =
             segments.filter(|meta| meta.max_timestamp >= job.timestamp && meta.end_offset > job.from);
         for meta in wanted {
             let open = self.open(&job.partition, meta)?;
-            let places: Vec<BlockPlace> = {
-                let index = open.index.lock().unwrap_or_else(PoisonError::into_inner);
-                let blocks = index.from(0).iter();
-                blocks
-                    .filter(|place| place.max_timestamp >= job.timestamp && place.last_offset() >= job.from)
-                    .copied()
-                    .collect()
-            };
-            for place in places {
-                let offset = place.first_offset.max(meta.base_offset);
-                let batches = self.block(&job.partition, meta, offset)?;
-                let found = batches
-                    .into_iter()
-                    .find(|batch| batch.max_timestamp >= job.timestamp && batch.last_offset() >= job.from);
+            let mut offset = job.from.max(meta.base_offset);
+            while offset < meta.end_offset {
+                let next = {
+                    let index = open.index.lock().unwrap_or_else(PoisonError::into_inner);
+                    index.first_since(job.timestamp, offset, meta.end_offset)
+                };
+                let Some(next) = next else { break };
+                let batches = self.block(&job.partition, meta, next)?;
+                offset = batches.last().map_or(meta.end_offset, StoredBatch::next_offset);
+                let found = batches.into_iter().find(|batch| batch.max_timestamp >= job.timestamp);
                 if found.is_some() {
                     return Ok(Done::Lookup(found));
                 }
