@@ -29,8 +29,6 @@ pub(super) struct State {
     pub(super) trouble: Option<String>,
     /// Wait before the next try.
     retrying: bool,
-    /// A clean one was begun: see `takes_requests`.
-    was_closing: bool,
 }
 
 struct UnderWay {
@@ -47,15 +45,14 @@ impl State {
         self.under_way.as_ref().is_some_and(|job| job.id == id)
     }
 
-    /// Not from the first clean checkpoint on, also when that had to be given up (no space) and is tried again: whoever's
-    /// request was left unanswered must not have a later one carried out. The client finds out by its connection and asks again.
-    pub(super) fn takes_requests(&self) -> bool {
-        !self.was_closing
-    }
-
     /// A clean checkpoint is being written: nothing may change any more.
     pub(super) fn is_closing(&self) -> bool {
         self.under_way.as_ref().is_some_and(|job| job.clean)
+    }
+
+    /// The last one found no space.
+    pub(super) fn lacks_space(&self) -> bool {
+        self.trouble.is_some()
     }
 }
 
@@ -86,7 +83,6 @@ impl Node {
         if std::mem::take(&mut self.checkpoint.is_due) {
             self.set_checkpoint_timer(now);
         }
-        self.checkpoint.was_closing |= clean;
         let mut job = Checkpoint { clean, ..Checkpoint::default() };
         let mut flushed = Vec::new();
         for at in 0..self.shards.len() {
@@ -180,6 +176,15 @@ impl Node {
         let failed = self.checkpoint.under_way.take().expect("checked by the caller");
         self.checkpoint.drops.splice(0..0, failed.drops);
         self.checkpoint.unflushed_bytes += failed.bytes;
+        if failed.clean {
+            // Everything acknowledged is in the log. Requests were left unanswered meanwhile, so going on is no choice: a client's
+            // later request would be carried out before an earlier one.
+            let text = format!("no clean checkpoint: {error}; the next start reads the log instead");
+            out.push(Effect::Log(LogLevel::Warn, text));
+            self.stopping = Some(true);
+            out.push(Effect::Stop(None));
+            return;
+        }
         if self.checkpoint.trouble.is_none() {
             out.push(Effect::Log(
                 LogLevel::Error,

@@ -216,8 +216,8 @@ impl Node {
     ) {
         self.by_connection.entry(connection).or_default().insert(token);
         self.connection_of.insert(token, connection);
-        if !self.checkpoint.takes_requests() {
-            return;
+        if self.checkpoint.is_closing() {
+            return; // the process ends in a moment; the client finds out by its connection and asks again
         }
         if let Some(start) = &mut self.start
             && start.waiting.len() < START_REQUESTS_MAX
@@ -324,7 +324,8 @@ impl Node {
 
     /// Hands what waits to consensus, unless a group commit is under way or memory is full.
     fn propose(&mut self, now: Now) {
-        if self.wal.under_way.is_some() || self.is_tail_full() {
+        // Without space for a checkpoint records are refused; what is proposed still makes room by deleting.
+        if self.wal.under_way.is_some() || self.is_tail_full() && !self.checkpoint.lacks_space() {
             return;
         }
         let mut room = APPEND_BYTES_MAX.saturating_sub(staged_bytes(&self.wal.staged));
@@ -604,7 +605,8 @@ impl Node {
 
     /// Whether records are refused because the disk is (nearly) full.
     fn refuses_records(&self) -> bool {
-        self.wal.full || self.wal.room < WAL_RESERVE_BYTES
+        let memory_is_full = self.is_tail_full() && self.checkpoint.lacks_space();
+        self.wal.full || self.wal.room < WAL_RESERVE_BYTES || memory_is_full
     }
 
     fn status(&self) -> Status {

@@ -137,6 +137,7 @@ pub struct Harness {
     pub disk: MemoryDisk,
     pub now: Now,
     pub held: bool,
+    pub no_space_for_checkpoints: bool,
     jobs: VecDeque<(JobId, Job)>,
     replies: BTreeMap<Token, Response>,
     next_token: u64,
@@ -177,6 +178,7 @@ impl Harness {
             disk,
             now,
             held: false,
+            no_space_for_checkpoints: false,
             jobs: VecDeque::new(),
             replies: BTreeMap::new(),
             next_token: 0,
@@ -210,7 +212,10 @@ impl Harness {
                 return;
             }
             let Some((id, job)) = self.jobs.pop_front() else { return };
-            let result = self.disk.run(job);
+            let result = match job {
+                Job::Checkpoint(_) if self.no_space_for_checkpoints => Err(JobError::NoSpace),
+                job => self.disk.run(job),
+            };
             self.node.step(self.now, Event::JobDone { id, result }, &mut effects);
         }
     }

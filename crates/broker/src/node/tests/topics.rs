@@ -22,7 +22,7 @@ pub fn create(harness: &mut Harness, topics: Vec<NewTopic>) -> Vec<ErrorCode> {
     }
 }
 
-fn delete(harness: &mut Harness, topic: TopicRef) {
+pub(super) fn delete(harness: &mut Harness, topic: TopicRef) {
     let request = DeleteTopics { topics: vec![topic], timeout: Duration::from_secs(5) };
     match harness.call(Request::DeleteTopics(request)) {
         Response::DeleteTopics(response) => assert!(response.topics[0].refusal.is_ok(), "{response:?}"),
