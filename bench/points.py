@@ -59,10 +59,10 @@ def start(o, peers, out, common):
 def steady(o, peers, out, common):
     for peer in peers:
         peer.sh("wipe")
-    for peer in peers:
+    for peer, warm in zip(peers, o.warms):
         peer.start()
-        if seconds(o.warm) > 0:
-            load(peer, "produce", "warm", topic="warm", partitions=16, duration=o.warm, warmup="1s", **common)
+        if seconds(warm) > 0:
+            load(peer, "produce", "warm", topic="warm", partitions=16, duration=warm, warmup="1s", **common)
             load(peer, "delete", "delete", topic="warm")
     number = 0
     for label, command, flags, then in list(steady_points(o)):

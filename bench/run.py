@@ -34,7 +34,7 @@ def arguments():
     a.add_argument("--pairs", "--reps", type=int, default=2, help="repetitions of each measurement (pairs A-B)")
     a.add_argument("--duration", default="8s", help="measured time; several (8s,60s) give a row each for tput")
     a.add_argument("--warmup", default="4s", help="before each measured time, with the same load")
-    a.add_argument("--warm", default="12s", help="load on each server before the first measurement; a JVM wants 60s")
+    a.add_argument("--warm", default="12s", help="load on each server before the first measurement; a JVM wants 60s. A,B: of each peer")
     a.add_argument("--quiet", type=float, default=60, help="longest wait for a quiet machine, seconds; 0: do not wait")
     a.add_argument("--topic-config", default="file.delete.delay.ms=1000")
     a.add_argument("--rate", type=float, default=1000, help="failover: records per second")
@@ -49,7 +49,8 @@ def arguments():
         a.error(f"unknown sets: {','.join(unknown)}; known: {','.join(points.SETS)}")
     o.part_counts = [int(x) for x in o.parts.split(",")]
     o.durations = o.duration.split(",")
-    for text in [*o.durations, o.warmup, o.warm]:
+    o.warms = (o.warm.split(",") * 2)[:2]
+    for text in [*o.durations, o.warmup, *o.warms]:
         seconds(text)
     return o
 
