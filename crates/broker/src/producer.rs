@@ -1,6 +1,7 @@
 //! Idempotence: what a partition remembers of a producer, and what it says to the producer's next batch
 //! (KIP-98, KIP-360). Pure decisions; `partition` keeps the states.
 
+use crate::request::TopicRef;
 use model::{BatchHeader, ErrorCode, Offset, ProducerId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -113,17 +114,17 @@ pub struct Refused {
     order: VecDeque<Place>,
 }
 
-/// Topic, partition and producer.
-type Place = (String, i32, ProducerId);
+/// Topic (as the client names it: it may not be there yet), partition and producer.
+type Place = (TopicRef, i32, ProducerId);
 
 /// Refused first batches remembered; of more the oldest are forgotten.
 pub const REFUSED_MAX: usize = 4096;
 
 impl Refused {
     /// Remembers a batch of a producer that the partition does not know, unless one before it is remembered.
-    pub fn remember(&mut self, topic: &str, index: i32, header: &BatchHeader) {
+    pub fn remember(&mut self, topic: &TopicRef, index: i32, header: &BatchHeader) {
         let Some((id, ..)) = header.producer() else { return };
-        let place = (topic.to_owned(), index, id);
+        let place = (topic.clone(), index, id);
         let known = self.places.get(&place).copied();
         if known.is_some_and(|(epoch, _)| epoch == header.producer_epoch) {
             return;
@@ -138,9 +139,9 @@ impl Refused {
     }
 
     /// Whether another batch must come first. A sequence of 0 begins anew and never waits.
-    pub fn holds_back(&self, topic: &str, index: i32, header: &BatchHeader) -> bool {
+    pub fn holds_back(&self, topic: &TopicRef, index: i32, header: &BatchHeader) -> bool {
         let Some((id, ..)) = header.producer().filter(|_| !self.places.is_empty()) else { return false };
-        let first = self.places.get(&(topic.to_owned(), index, id));
+        let first = self.places.get(&(topic.clone(), index, id));
         header.base_sequence != 0
             && first.is_some_and(|(epoch, sequence)| {
                 *epoch == header.producer_epoch && *sequence != header.base_sequence
@@ -148,9 +149,9 @@ impl Refused {
     }
 
     /// The partition knows the producer now.
-    pub fn forget(&mut self, topic: &str, index: i32, header: &BatchHeader) {
+    pub fn forget(&mut self, topic: &TopicRef, index: i32, header: &BatchHeader) {
         if let Some((id, ..)) = header.producer().filter(|_| !self.places.is_empty()) {
-            let place = (topic.to_owned(), index, id);
+            let place = (topic.clone(), index, id);
             if self.places.remove(&place).is_some() {
                 self.order.retain(|other| *other != place);
             }
@@ -166,28 +167,32 @@ mod tests {
     #[test]
     fn what_follows_a_refused_first_batch_does_not_go_first() {
         let mut refused = Refused::default();
-        refused.remember("t", 0, &header(0, 0, 3));
-        refused.remember("t", 0, &header(0, 3, 4));
-        assert!(refused.holds_back("t", 0, &header(0, 3, 4)));
-        assert!(!refused.holds_back("t", 0, &header(0, 0, 3)));
-        assert!(!refused.holds_back("t", 1, &header(0, 3, 4)), "another partition");
-        assert!(!refused.holds_back("t", 0, &header(1, 3, 4)), "another life of the producer");
-        refused.forget("t", 0, &header(0, 0, 3));
-        assert!(!refused.holds_back("t", 0, &header(0, 3, 4)));
+        refused.remember(&topic(), 0, &header(0, 0, 3));
+        refused.remember(&topic(), 0, &header(0, 3, 4));
+        assert!(refused.holds_back(&topic(), 0, &header(0, 3, 4)));
+        assert!(!refused.holds_back(&topic(), 0, &header(0, 0, 3)));
+        assert!(!refused.holds_back(&topic(), 1, &header(0, 3, 4)), "another partition");
+        assert!(!refused.holds_back(&topic(), 0, &header(1, 3, 4)), "another life of the producer");
+        refused.forget(&topic(), 0, &header(0, 0, 3));
+        assert!(!refused.holds_back(&topic(), 0, &header(0, 3, 4)));
         // The topic was deleted and made again: the producer begins with 0 there.
-        refused.remember("t", 0, &header(0, 7, 1));
-        assert!(!refused.holds_back("t", 0, &header(0, 0, 3)));
+        refused.remember(&topic(), 0, &header(0, 7, 1));
+        assert!(!refused.holds_back(&topic(), 0, &header(0, 0, 3)));
     }
 
     #[test]
     fn refused_batches_are_bounded() {
         let mut refused = Refused::default();
         for index in 0..=REFUSED_MAX as i32 {
-            refused.remember("t", index, &header(0, 0, 1));
+            refused.remember(&topic(), index, &header(0, 0, 1));
         }
         assert_eq!((refused.places.len(), refused.order.len()), (REFUSED_MAX, REFUSED_MAX));
-        assert!(!refused.holds_back("t", 0, &header(0, 1, 1)), "the oldest is forgotten");
-        assert!(refused.holds_back("t", 1, &header(0, 1, 1)));
+        assert!(!refused.holds_back(&topic(), 0, &header(0, 1, 1)), "the oldest is forgotten");
+        assert!(refused.holds_back(&topic(), 1, &header(0, 1, 1)));
+    }
+
+    fn topic() -> TopicRef {
+        TopicRef::Name("t".to_owned())
     }
 
     fn header(epoch: i16, sequence: i32, count: i32) -> BatchHeader {

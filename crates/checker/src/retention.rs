@@ -101,24 +101,16 @@ fn above(produce: &Produce<'_>, places: Option<&Vec<i64>>, offset: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Event, History, Op, Partition, Producer, Property, RecordId, judge};
-
-    /// One batch of two records, acknowledged at `base`.
-    fn produce(history: &mut History, number: u64, base: i64, timestamps: [i64; 2]) {
-        let (op, records) = (Op(number), vec![RecordId(2 * number), RecordId(2 * number + 1)]);
-        let (producer, partition) = (Producer(0), Partition(0));
-        history.push(Event::ProduceInvoked { op, producer, idempotent: true, partition, records });
-        history.push(Event::Stamped { op, timestamps: timestamps.to_vec(), bytes: 100 });
-        history.push(Event::ProduceAcked { op, base_offset: Some(base) });
-    }
+    use crate::tests::produce_stamped;
+    use crate::{Event, History, Op, Partition, Property, judge};
 
     /// Two batches of 100 bytes, of times 10 and 20; then a log start is told, at a time of the node's clock.
     fn violations(log_start: i64, clock_ms: i64, millis: Option<i64>, bytes: Option<u64>) -> (u64, u64) {
         let mut history = History::default();
         let partition = Partition(0);
         history.push(Event::RetentionSet { partition, millis, bytes });
-        produce(&mut history, 1, 0, [10, 10]);
-        produce(&mut history, 2, 2, [20, 20]);
+        produce_stamped(&mut history, 1, 0, [10, 10]);
+        produce_stamped(&mut history, 2, 2, [20, 20]);
         history.push(Event::FetchInvoked { op: Op(9), partition });
         history.push(Event::NodeClock { wall_ms: clock_ms });
         let records = Vec::new();

@@ -13,6 +13,15 @@ impl Dice {
     }
 }
 
+/// One batch of two records with these timestamps, acknowledged at `base`.
+pub(crate) fn produce_stamped(history: &mut History, number: u64, base: i64, timestamps: [i64; 2]) {
+    let (op, records) = (Op(number), vec![RecordId(2 * number), RecordId(2 * number + 1)]);
+    let (producer, partition) = (Producer(0), Partition(0));
+    history.push(Event::ProduceInvoked { op, producer, idempotent: true, partition, records });
+    history.push(Event::Stamped { op, timestamps: timestamps.to_vec(), bytes: 100 });
+    history.push(Event::ProduceAcked { op, base_offset: Some(base) });
+}
+
 /// An honest log with clients around it; writes the history as it happens.
 struct Honest {
     dice: Dice,

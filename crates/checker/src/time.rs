@@ -83,23 +83,15 @@ fn is_behind_cut_batch(ledger: &Ledger<'_>, lookup: &TimeLookup, offset: i64, ti
 
 #[cfg(test)]
 mod tests {
-    use crate::{Event, History, Op, Partition, Producer, Property, RecordId, SeenRecord, judge};
-
-    /// One batch of two records, acknowledged at `base`.
-    fn produce(history: &mut History, number: u64, base: i64, timestamps: [i64; 2]) {
-        let (op, records) = (Op(number), vec![RecordId(2 * number), RecordId(2 * number + 1)]);
-        let (producer, partition) = (Producer(0), Partition(0));
-        history.push(Event::ProduceInvoked { op, producer, idempotent: true, partition, records });
-        history.push(Event::Stamped { op, timestamps: timestamps.to_vec(), bytes: 100 });
-        history.push(Event::ProduceAcked { op, base_offset: Some(base) });
-    }
+    use crate::tests::produce_stamped;
+    use crate::{Event, History, Op, Partition, Property, RecordId, SeenRecord, judge};
 
     /// Records of times 10, 12, 11 and 20 at offsets 0 to 3, then one look-up.
     fn violations(timestamp: i64, found: Option<(i64, i64)>) -> u64 {
         let mut history = History::default();
         let partition = Partition(0);
-        produce(&mut history, 1, 0, [10, 12]);
-        produce(&mut history, 2, 2, [11, 20]);
+        produce_stamped(&mut history, 1, 0, [10, 12]);
+        produce_stamped(&mut history, 2, 2, [11, 20]);
         history.push(Event::TimeSought { op: Op(9), partition, timestamp });
         history.push(Event::TimeFound { op: Op(9), found });
         let records = (0..4).map(|at| SeenRecord { offset: at, record: Some(RecordId(2 + at as u64)) });

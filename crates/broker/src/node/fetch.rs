@@ -136,23 +136,20 @@ impl Node {
         if let Some((id, job)) = self.reads_queued.pop_front() {
             out.push(Effect::Start { id, job });
         }
-        let Some(reading) = self.readings.get_mut(&place.token) else { return };
+        let Some(mut reading) = self.readings.remove(&place.token) else { return };
         let asked = &mut reading.response.topics[place.topic];
         let slot = &mut asked.partitions[place.partition];
-        let (of, index) = (asked.topic.clone(), slot.index);
         match result {
             Ok(batches) => slot.batches = batches,
             Err(error) => {
-                let code = self.refused_read(&of, index, place.offset, &error, out);
-                let Some(reading) = self.readings.get_mut(&place.token) else { return };
-                reading.response.topics[place.topic].partitions[place.partition].error = code;
+                slot.error = self.refused_read(&asked.topic, slot.index, place.offset, &error, out);
             }
         }
-        let Some(reading) = self.readings.get_mut(&place.token) else { return };
         reading.remaining -= 1;
         if reading.remaining == 0 {
-            let done = self.readings.remove(&place.token).expect("looked at");
-            self.reply_fetch(place.token, done.response, out);
+            self.reply_fetch(place.token, reading.response, out);
+        } else {
+            self.readings.insert(place.token, reading);
         }
     }
 

@@ -53,13 +53,6 @@ impl Node {
                 OFFSETS_TOPIC => Err(ErrorCode::InvalidTopicException), // internal: no client writes there
                 _ => Ok((found.id, found.shards.clone())),
             });
-            let name = match (&topic.topic, &place) {
-                (TopicRef::Name(name), _) => name.clone(),
-                (TopicRef::Id(_), Ok((id, _))) => {
-                    self.catalog.by_id(*id).map_or_else(String::new, |topic| topic.name.clone())
-                }
-                (TopicRef::Id(_), Err(_)) => String::new(), // nobody can know an id before its topic
-            };
             let settings = place.as_ref().ok().and_then(|(id, _)| self.topic_settings(*id));
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in topic.partitions {
@@ -69,7 +62,7 @@ impl Node {
                     (Ok((id, shards)), Some(settings)) => {
                         let shard = usize::try_from(index).ok().and_then(|index| shards.get(index)).copied();
                         let id = PartitionId { topic: *id, index };
-                        self.append(now, token, (&name, id), shard, asked, settings)
+                        self.append(now, token, (&topic.topic, id), shard, asked, settings)
                     }
                     (Err(code), _) => Outcome::refused(*code),
                     (_, None) => Outcome::refused(ErrorCode::UnknownTopicOrPartition),
@@ -78,7 +71,7 @@ impl Node {
                     && outcome.refusal.refusal.code.is_retriable()
                     && !outcome.knows_producer
                 {
-                    self.refused.remember(&name, index, &header);
+                    self.refused.remember(&topic.topic, index, &header);
                 }
                 waiting += usize::from(outcome.waits);
                 partitions.push(ProducedPartition {
@@ -104,7 +97,7 @@ impl Node {
         &mut self,
         now: Now,
         token: Token,
-        (name, id): (&str, PartitionId),
+        (topic, id): (&TopicRef, PartitionId),
         shard: Option<ShardId>,
         asked: ProducePartition,
         settings: &TopicSettings,
@@ -134,10 +127,10 @@ impl Node {
             verdict = AppendVerdict::Proposed(partition.proposed_end());
         }
         if matches!(verdict, AppendVerdict::Proposed(_)) && !partition.knows_producer(&batch.header) {
-            if self.refused.holds_back(name, id.index, &batch.header) {
+            if self.refused.holds_back(topic, id.index, &batch.header) {
                 return Outcome::refused(ErrorCode::OutOfOrderSequenceNumber);
             }
-            self.refused.forget(name, id.index, &batch.header);
+            self.refused.forget(topic, id.index, &batch.header);
         }
         let stamped = settings.timestamp_type == TimestampType::LogAppendTime;
         let outcome = |base_offset: i64, waits| Outcome {

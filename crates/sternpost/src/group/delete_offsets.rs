@@ -2,7 +2,7 @@
 //! asks first.
 
 use super::describe::{look, unknown};
-use super::scope::{self, Scope};
+use super::scope::OfGroup;
 use crate::caution::Caution;
 use crate::cluster::{ClusterArgs, counted, sentence, table};
 use client::TopicPartition;
@@ -12,20 +12,9 @@ use std::collections::BTreeMap;
 
 /// Delete committed offsets of a group, in topics that none of its members reads
 #[derive(clap::Args, Debug)]
-#[command(group = clap::ArgGroup::new("scope").required(true))]
 pub struct DeleteOffsets {
-    /// The group
-    #[arg(value_name = "GROUP", required_unless_present = "group", conflicts_with = "group")]
-    name: Option<String>,
-    /// The group, as Kafka's tools take it
-    #[arg(short, long, value_name = "GROUP")]
-    group: Option<String>,
-    /// A topic, or some of its partitions
-    #[arg(short, long, value_name = "TOPIC[:0,1,2]", group = "scope", value_parser = scope::read)]
-    topic: Vec<Scope>,
-    /// Every partition the group has committed
-    #[arg(long, group = "scope")]
-    all_topics: bool,
+    #[command(flatten)]
+    of: OfGroup,
     #[command(flatten)]
     caution: Caution,
     #[command(flatten)]
@@ -34,13 +23,14 @@ pub struct DeleteOffsets {
 
 /// Deletes the offsets, after they have been shown.
 pub async fn run(word: &DeleteOffsets) -> Result<(), String> {
-    let group = word.name.as_ref().or(word.group.as_ref()).ok_or("a group's name is wanted")?;
+    let group = word.of.group()?;
     let client = word.cluster.client().await?;
     let seen = look(&client, group).await.map_err(|error| sentence(&error))?;
     if !seen.exists() {
         return Err(unknown(group));
     }
-    let is_meant = |at: &TopicPartition| word.all_topics || word.topic.iter().any(|scope| scope.holds(at));
+    let is_meant =
+        |at: &TopicPartition| word.of.all_topics || word.of.topic.iter().any(|scope| scope.holds(at));
     let offsets: BTreeMap<TopicPartition, i64> =
         seen.committed.iter().filter(|(at, _)| is_meant(at)).map(|(at, c)| (at.clone(), c.offset)).collect();
     if offsets.is_empty() {

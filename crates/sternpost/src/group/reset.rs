@@ -2,7 +2,7 @@
 //! `--execute`, and an offset outside a partition becomes its nearer end.
 
 use super::describe::look;
-use super::scope::{self, Scope};
+use super::scope::OfGroup;
 use crate::cluster::{ClusterArgs, sentence, table};
 use crate::moment;
 use client::admin::{Member, OffsetAt};
@@ -14,20 +14,9 @@ use std::collections::BTreeMap;
 /// Set a group's committed offsets; shows the plan unless --execute is given
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("to").required(true))]
-#[command(group = clap::ArgGroup::new("scope").required(true))]
 pub struct ResetOffsets {
-    /// The group
-    #[arg(value_name = "GROUP", required_unless_present = "group", conflicts_with = "group")]
-    name: Option<String>,
-    /// The group, as Kafka's tools take it
-    #[arg(short, long, value_name = "GROUP")]
-    group: Option<String>,
-    /// A topic, or some of its partitions
-    #[arg(short, long, value_name = "TOPIC[:0,1,2]", group = "scope", value_parser = scope::read)]
-    topic: Vec<Scope>,
-    /// Every partition the group has committed
-    #[arg(long, group = "scope")]
-    all_topics: bool,
+    #[command(flatten)]
+    of: OfGroup,
     /// To the oldest record
     #[arg(long, group = "to")]
     to_earliest: bool,
@@ -55,7 +44,7 @@ pub struct ResetOffsets {
 
 /// Plans, shows and, if asked to, commits.
 pub async fn run(word: &ResetOffsets) -> Result<(), String> {
-    let group = word.name.as_ref().or(word.group.as_ref()).ok_or("a group's name is wanted")?;
+    let group = word.of.group()?;
     let client = word.cluster.client().await?;
     let seen = look(&client, group).await.map_err(|error| sentence(&error))?;
     let members = seen.description.members.len();
@@ -104,14 +93,14 @@ async fn partitions(
     client: &Client,
     current: &BTreeMap<TopicPartition, i64>,
 ) -> Result<Vec<TopicPartition>, Error> {
-    if word.all_topics {
+    if word.of.all_topics {
         let mut topics: Vec<Str> = current.keys().map(|at| at.topic.clone()).collect();
         topics.dedup();
         client.refresh(&topics, false).await?;
         return Ok(current.keys().cloned().collect());
     }
     let mut partitions = Vec::new();
-    for scope in &word.topic {
+    for scope in &word.of.topic {
         let name = Str::from(&*scope.topic);
         let count = client.topic(&name, false).await?.partitions.len();
         if let Some(partition) = scope.partitions.iter().find(|partition| **partition as usize >= count) {

@@ -1,4 +1,4 @@
-//! `--topic` of the words that touch committed offsets, in the form of Kafka's tools.
+//! The group and `--topic` of the words that touch committed offsets, in the form of Kafka's tools.
 
 use client::TopicPartition;
 
@@ -25,6 +25,34 @@ pub fn read(text: &str) -> Result<Scope, String> {
             Ok(Scope { topic: topic.to_string(), partitions })
         }
         _ => Err("TOPIC or TOPIC:0,1,2 is wanted".to_string()),
+    }
+}
+
+/// A group, and which of its committed offsets are meant.
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("scope").required(true))]
+pub struct OfGroup {
+    /// The group
+    #[arg(value_name = "GROUP", required_unless_present = "group", conflicts_with = "group")]
+    name: Option<String>,
+    /// The group, as Kafka's tools take it
+    #[arg(short, long, value_name = "GROUP")]
+    group: Option<String>,
+    /// A topic, or some of its partitions
+    #[arg(short, long, value_name = "TOPIC[:0,1,2]", group = "scope", value_parser = read)]
+    pub topic: Vec<Scope>,
+    /// Every partition the group has committed
+    #[arg(long, group = "scope")]
+    pub all_topics: bool,
+}
+
+impl OfGroup {
+    /// The group's name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn group(&self) -> Result<&String, String> {
+        self.name.as_ref().or(self.group.as_ref()).ok_or_else(|| "a group's name is wanted".to_owned())
     }
 }
 

@@ -18,8 +18,8 @@ thread_local! {
 }
 
 /// Opens past the page cache; `None`: this file system has no such thing.
-pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
-    match options.custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path) {
+pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Option<File>> {
+    match options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(None),
         Err(error) => Err(error),

@@ -60,41 +60,64 @@ impl RealDisk {
         debug_assert!(!path.starts_with('/'));
         if path.is_empty() { self.root.clone() } else { self.root.join(path) }
     }
+
+    fn open_buffered(&self, path: &str, options: &OpenOptions) -> io::Result<RealFile> {
+        let file = options.open(self.at(path))?;
+        Ok(RealFile { file, unbuffered: false, direct: AtomicBool::new(false) })
+    }
+
+    /// Past the page cache, where the file system can.
+    fn open_direct(&self, path: &str, options: &OpenOptions) -> io::Result<RealFile> {
+        match direct::open(&self.at(path), options)? {
+            Some(file) => Ok(RealFile { file, unbuffered: true, direct: AtomicBool::new(true) }),
+            None => self.open_buffered(path, options),
+        }
+    }
+}
+
+fn reading() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    options
+}
+
+fn writing() -> OpenOptions {
+    let mut options = reading();
+    options.write(true);
+    options
+}
+
+fn making() -> OpenOptions {
+    let mut options = writing();
+    options.create(true).truncate(true);
+    options
 }
 
 impl Disk for RealDisk {
     type File = RealFile;
 
     fn create(&self, path: &str) -> io::Result<RealFile> {
-        let options =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.at(path))?;
-        Ok(RealFile::buffered(options))
+        self.open_buffered(path, &making())
     }
 
     fn open(&self, path: &str) -> io::Result<RealFile> {
-        Ok(RealFile::buffered(OpenOptions::new().read(true).write(true).open(self.at(path))?))
+        self.open_buffered(path, &writing())
     }
 
     fn open_read(&self, path: &str) -> io::Result<RealFile> {
-        Ok(RealFile::buffered(File::open(self.at(path))?))
+        self.open_buffered(path, &reading())
     }
 
     fn create_unbuffered(&self, path: &str) -> io::Result<RealFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        direct::open(&self.at(path), &mut options)?.map_or_else(|| self.create(path), RealFile::unbuffered)
+        self.open_direct(path, &making())
     }
 
     fn open_unbuffered(&self, path: &str) -> io::Result<RealFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        direct::open(&self.at(path), &mut options)?.map_or_else(|| self.open(path), RealFile::unbuffered)
+        self.open_direct(path, &writing())
     }
 
     fn open_read_unbuffered(&self, path: &str) -> io::Result<RealFile> {
-        let mut options = OpenOptions::new();
-        options.read(true);
-        direct::open(&self.at(path), &mut options)?.map_or_else(|| self.open_read(path), RealFile::unbuffered)
+        self.open_direct(path, &reading())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -171,15 +194,6 @@ pub struct RealFile {
 }
 
 impl RealFile {
-    fn buffered(file: File) -> RealFile {
-        RealFile { file, unbuffered: false, direct: AtomicBool::new(false) }
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "beside `Disk::open` in `map_or_else`")]
-    fn unbuffered(file: File) -> io::Result<RealFile> {
-        Ok(RealFile { file, unbuffered: true, direct: AtomicBool::new(true) })
-    }
-
     fn is_direct(&self) -> bool {
         self.direct.load(Ordering::Relaxed)
     }

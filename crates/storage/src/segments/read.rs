@@ -65,19 +65,12 @@ impl<D: Disk> Reader<D> {
     pub fn read(&self, job: &SegmentRead) -> Result<Done, JobError> {
         let found = self.ahead.take((job.partition, job.offset));
         let in_order = found != Found::Nothing;
-        let mut batches = match found {
-            Found::Ready(batches) => batches,
+        let (batches, rest) = match found {
+            Found::Ready(batches) => fitting(batches, job.bytes_max),
             Found::Nothing | Found::Expected => {
-                self.batches(&job.partition, &job.segment, job.offset, job.bytes_max)?
+                (self.batches(&job.partition, &job.segment, job.offset, job.bytes_max)?, Vec::new())
             }
         };
-        let mut bytes = 0;
-        let fitting = batches.iter().take_while(|batch| {
-            bytes += batch.size();
-            bytes <= job.bytes_max
-        });
-        let fitting = fitting.count().max(1).min(batches.len());
-        let rest = batches.split_off(fitting);
         if let Some(end) = batches.last().map(StoredBatch::next_offset) {
             if !rest.is_empty() {
                 self.ahead.keep((job.partition, end), rest);
@@ -287,6 +280,18 @@ impl<D: Disk> Reader<D> {
         let index = Mutex::new(Index::load(&*self.disk, partition, meta.base_offset));
         Ok(OpenSegment { file, index })
     }
+}
+
+/// What goes into an answer of `bytes_max`, the first batch whatever its size, and what is left.
+fn fitting(mut batches: Vec<StoredBatch>, bytes_max: usize) -> (Vec<StoredBatch>, Vec<StoredBatch>) {
+    let mut bytes = 0;
+    let within = batches.iter().take_while(|batch| {
+        bytes += batch.size();
+        bytes <= bytes_max
+    });
+    let count = within.count().max(1).min(batches.len());
+    let rest = batches.split_off(count);
+    (batches, rest)
 }
 
 fn device(place: &str, error: &io::Error) -> JobError {
