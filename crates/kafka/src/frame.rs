@@ -3,6 +3,8 @@
 //! the bytes that came, not with the size that was claimed.
 
 use bytes::{Buf, Bytes, BytesMut};
+use model::{Buffer, Buffers};
+use std::sync::Arc;
 use thiserror::Error;
 
 use crate::message::request_header::RequestHeader;
@@ -22,6 +24,8 @@ const RESERVED_BYTES_MIN: usize = 4 << 10;
 const RESERVED_FAST_BYTES: usize = 64 << 10;
 /// See `RESERVED_FAST_BYTES`.
 const RESERVED_FACTOR: usize = 16;
+/// Frames from here on go into buffers that are used again.
+const LARGE_FRAME_BYTES: usize = 256 << 10;
 
 /// Why the byte stream holds no frame. The connection cannot go on: where the next frame starts is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -47,6 +51,18 @@ pub enum FrameError {
 pub struct FrameReader {
     buffer: BytesMut,
     frame_bytes_max: usize,
+    buffers: Option<Arc<Buffers>>,
+    large: Option<Large>,
+    /// Size of the last large frame: who sent it may send another, and gets room for it at once.
+    large_bytes_last: usize,
+}
+
+/// A large frame under way.
+#[derive(Debug)]
+struct Large {
+    memory: Buffer,
+    came: usize,
+    size: usize,
 }
 
 impl Default for FrameReader {
@@ -58,7 +74,19 @@ impl Default for FrameReader {
 impl FrameReader {
     /// A reader that refuses frames above `frame_bytes_max` bytes.
     pub fn new(frame_bytes_max: usize) -> FrameReader {
-        FrameReader { buffer: BytesMut::new(), frame_bytes_max }
+        FrameReader {
+            buffer: BytesMut::new(),
+            frame_bytes_max,
+            buffers: None,
+            large: None,
+            large_bytes_last: 0,
+        }
+    }
+
+    /// Large frames go into these: the driver then asks for [`Self::room`] before each read.
+    #[must_use]
+    pub fn with_buffers(self, buffers: Arc<Buffers>) -> FrameReader {
+        FrameReader { buffers: Some(buffers), ..self }
     }
 
     /// Changes the limit, as after authentication.
@@ -66,23 +94,51 @@ impl FrameReader {
         self.frame_bytes_max = frame_bytes_max;
     }
 
-    /// Where a driver reads into; call [`Self::next_frame`] after each read.
+    /// Where a driver reads into while a large frame is under way; say with [`Self::came`] how much it was.
+    pub fn room(&mut self) -> Option<&mut [u8]> {
+        let (large, buffers) = (self.large.as_mut()?, self.buffers.as_ref()?);
+        let length = large.memory.as_ref().len();
+        if large.came == length && length < large.size {
+            let mut memory = buffers.take(large.size.min(large.came * RESERVED_FACTOR));
+            memory.as_mut()[..large.came].copy_from_slice(large.memory.as_ref());
+            large.memory = memory;
+        }
+        let end = large.memory.as_ref().len().min(large.size);
+        Some(&mut large.memory.as_mut()[large.came..end])
+    }
+
+    /// So many bytes of [`Self::room`] are filled now; call [`Self::next_frame`] then.
+    pub fn came(&mut self, count: usize) {
+        let large = self.large.as_mut().expect("there was room for a large frame");
+        large.came += count;
+        assert!(large.came <= large.size, "no more than there was room for");
+    }
+
+    /// Where a driver reads into otherwise; call [`Self::next_frame`] after each read.
     pub fn buffer_mut(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// Adds bytes that came.
+    /// Adds bytes that came while no large frame is under way.
     pub fn feed(&mut self, bytes: &[u8]) {
+        assert!(self.large.is_none(), "a large frame's bytes go into its room");
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Bytes that came and belong to no complete frame yet.
     pub fn buffered(&self) -> usize {
-        self.buffer.len()
+        self.large.as_ref().map_or(self.buffer.len(), |large| SIZE_BYTES + large.came)
     }
 
     /// The next whole frame without its size; `None` until more bytes come.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        if let Some(large) = self.large.take_if(|large| large.came == large.size) {
+            self.large_bytes_last = large.size;
+            return Ok(Some(Bytes::from_owner(large.memory).slice(..large.size)));
+        }
+        if self.large.is_some() {
+            return Ok(None);
+        }
         let Some(prefix) = self.buffer.first_chunk::<SIZE_BYTES>() else {
             return Ok(None);
         };
@@ -98,6 +154,18 @@ impl FrameReader {
         if self.buffer.len() < whole {
             let missing = whole - self.buffer.len();
             let came = self.buffer.len();
+            if let Some(buffers) = self.buffers.as_ref()
+                && size >= LARGE_FRAME_BYTES
+                && came >= RESERVED_FAST_BYTES
+            {
+                let room = (came * RESERVED_FACTOR).max(self.large_bytes_last);
+                let mut memory = buffers.take(size.min(room));
+                let came = came - SIZE_BYTES;
+                memory.as_mut()[..came].copy_from_slice(&self.buffer[SIZE_BYTES..]);
+                self.buffer = BytesMut::new();
+                self.large = Some(Large { memory, came, size });
+                return Ok(None);
+            }
             let factor = if came >= RESERVED_FAST_BYTES { RESERVED_FACTOR } else { 1 };
             self.buffer.reserve(missing.min((came * factor).max(RESERVED_BYTES_MIN)));
             return Ok(None);

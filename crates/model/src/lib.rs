@@ -3,6 +3,7 @@
 //! randomness.
 
 pub mod batch;
+pub mod buffers;
 pub mod checksum;
 pub mod entry;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod name;
 pub mod time;
 
 pub use batch::{BatchHeader, RecordFacts, StoredBatch};
+pub use buffers::{Buffer, Buffers};
 pub use entry::{Entry, EntryKind, HardState, LogIndex, Payload, Term};
 pub use error::ErrorCode;
 pub use ids::{

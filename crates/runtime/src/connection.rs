@@ -142,7 +142,7 @@ impl<'a> Connection<'a> {
             id,
             mailbox,
             session: Session::new(shared.session.clone(), ClientInfo { client_id: String::new(), host }),
-            reader: FrameReader::new(shared.limits.request_bytes_max),
+            reader: FrameReader::new(shared.limits.request_bytes_max).with_buffers(shared.buffers.clone()),
             held_back: None,
             unanswered: VecDeque::new(),
             next_number: 0,
@@ -243,7 +243,10 @@ impl<'a> Connection<'a> {
         if !self.may_read() {
             return Ok(false);
         }
-        let outcome = if self.reader.buffered() == 0 {
+        let outcome = if let Some(room) = self.reader.room() {
+            let outcome = self.stream.try_read(room);
+            outcome.inspect(|count| self.reader.came(*count))
+        } else if self.reader.buffered() == 0 {
             SCRATCH.with_borrow_mut(|scratch| {
                 let count = self.stream.try_read(scratch)?;
                 self.reader.feed(&scratch[..count]);

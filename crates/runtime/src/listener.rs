@@ -9,17 +9,24 @@ use crate::mailbox::Mailbox;
 use broker::config::{ListenerAddress, NodeSettings};
 use broker::request::ConnectionId;
 use kafka::session::SessionConfig;
+use model::Buffers;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Notify;
 
 /// Answers that clients have not taken, all connections together, bytes: beyond it slow readers are disconnected.
 const UNSENT_NODE_BYTES_MAX: usize = 256 << 20;
+/// Memory of large requests kept for the next ones, bytes.
+///
+/// A flush lets go of most of what memory holds for readers at once, and the next requests want it again.
+const IDLE_BUFFER_BYTES_MAX: usize = 128 << 20;
+/// Memory that no request has needed for so long goes back to the system.
+const TRIM_INTERVAL: Duration = Duration::from_secs(2);
 /// File descriptors kept for everything but connections.
 const DESCRIPTORS_RESERVED: u64 = 512;
 /// Pause after the system refused to accept (no descriptors left), so that the loop does not spin.
@@ -96,6 +103,8 @@ pub struct Shared {
     pub half_frames: Pool,
     /// Answers not taken.
     pub unsent: Pool,
+    /// Memory of large requests, used again.
+    pub buffers: Arc<Buffers>,
     /// What is counted.
     pub counters: Arc<Counters>,
     complaints: Complaints,
@@ -124,6 +133,7 @@ impl Shared {
             requests: Pool::new(settings.queued_request_bytes_max),
             half_frames: Pool::new(settings.queued_request_bytes_max),
             unsent: Pool::new(UNSENT_NODE_BYTES_MAX),
+            buffers: Buffers::new(IDLE_BUFFER_BYTES_MAX),
             counters,
             complaints: Complaints::default(),
             refusals: Complaints::default(),
@@ -253,6 +263,16 @@ pub fn display(address: &ListenerAddress) -> String {
         "" => format!("*:{}", address.port),
         host if host.contains(':') => format!("[{host}]:{}", address.port),
         host => format!("{host}:{}", address.port),
+    }
+}
+
+/// Gives memory back that no request needs any more, for as long as the node is there.
+pub async fn trim(buffers: Weak<Buffers>) {
+    let mut ticks = tokio::time::interval(TRIM_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let Some(buffers) = buffers.upgrade() else { return };
+        buffers.trim();
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Held {
     pub half_frames: u64,
     /// Answers that clients have not taken.
     pub unsent: u64,
+    /// Memory of earlier requests, kept for the next ones.
+    pub idle_buffers: u64,
 }
 
 struct Text(String);
@@ -90,6 +92,11 @@ pub fn metrics_text(counters: &Counters, held: Held, status: &Status) -> String 
         "sternpost_response_unsent_bytes",
         "Bytes of answers that clients have not taken yet.",
         held.unsent,
+    );
+    text.gauge(
+        "sternpost_request_buffer_idle_bytes",
+        "Memory of earlier large requests, kept for the next ones.",
+        held.idle_buffers,
     );
     let name = "sternpost_request_duration_seconds";
     text.head(name, "histogram", "From a request's last byte to its answer being ready to write, by API.");

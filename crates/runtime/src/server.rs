@@ -6,7 +6,7 @@ use crate::core::{Core, Input};
 use crate::counters::Counters;
 use crate::driver::{Driver, Outcome};
 use crate::lanes::Lanes;
-use crate::listener::{Phase, Shared, accept};
+use crate::listener::{Phase, Shared, accept, trim};
 use crate::metrics::{Held, metrics_text};
 use broker::config::{ListenerAddress, NodeSettings};
 use broker::request::Endpoint;
@@ -73,6 +73,7 @@ impl Observer {
             requests: self.shared.requests.held() as u64,
             half_frames: self.shared.half_frames.held() as u64,
             unsent: self.shared.unsent.held() as u64,
+            idle_buffers: self.shared.buffers.idle_bytes() as u64,
         };
         metrics_text(&self.shared.counters, held, &status)
     }
@@ -148,6 +149,7 @@ impl Server {
         session.fetch_bytes_max = settings.fetch_bytes_max;
         let shared = Arc::new(Shared::new(&settings, descriptors, session, driver.clone(), counters));
         tokio::spawn(accept(listener, shared.clone()));
+        tokio::spawn(trim(Arc::downgrade(&shared.buffers)));
         let started = Started { cluster_id, node: node_id, address, endpoint, is_new };
         Ok(Server { started, driver, shared, outcome, threads })
     }

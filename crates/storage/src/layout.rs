@@ -1,7 +1,9 @@
 //! Fixed fields of the on-disk structures: little endian, read with a bound on every access, written in order.
 
 use bytes::{Bytes, BytesMut};
+use model::Buffers;
 use model::limits::COMMIT_ALIGN_BYTES;
+use std::sync::Arc;
 
 use crate::disk::DiskFile;
 use std::io;
@@ -76,16 +78,21 @@ pub fn read<F: DiskFile>(file: &F, offset: u64, size: usize) -> io::Result<Bytes
     Ok(buffer.freeze())
 }
 
-/// Like `read`, taking the whole commit units around what is wanted into aligned memory: for files opened unbuffered, where
-/// the bytes then come from the device without a copy.
-pub fn read_units<F: DiskFile>(file: &F, offset: u64, size: usize) -> io::Result<Bytes> {
+/// Like `read`, taking the whole commit units around what is wanted into aligned memory of `buffers`: for files opened
+/// unbuffered, where the bytes then come from the device without a copy.
+pub fn read_units<F: DiskFile>(
+    file: &F,
+    offset: u64,
+    size: usize,
+    buffers: &Arc<Buffers>,
+) -> io::Result<Bytes> {
     let unit = COMMIT_ALIGN_BYTES as u64;
     let start = offset - offset % unit;
     let wanted = padded(offset + size as u64 - start) as usize;
-    let mut buffer = BytesMut::zeroed(wanted + COMMIT_ALIGN_BYTES);
-    let skip = buffer.as_ptr().align_offset(COMMIT_ALIGN_BYTES).min(COMMIT_ALIGN_BYTES);
-    let count = file.read_at(start, &mut buffer[skip..skip + wanted])?;
+    let mut buffer = buffers.take(wanted + COMMIT_ALIGN_BYTES);
+    let skip = buffer.as_ref().as_ptr().align_offset(COMMIT_ALIGN_BYTES).min(COMMIT_ALIGN_BYTES);
+    let count = file.read_at(start, &mut buffer.as_mut()[skip..skip + wanted])?;
     let from = (offset - start) as usize;
-    let bytes = buffer.freeze().slice(skip..skip + count);
+    let bytes = Bytes::from_owner(buffer).slice(skip..skip + count);
     Ok(bytes.slice(from.min(count)..count.min(from + size)))
 }

@@ -44,6 +44,64 @@ fn a_claimed_size_costs_no_memory() {
     assert!(reader.buffer_mut().capacity() <= 2 * RESERVED_BYTES_MIN);
 }
 
+/// What a driver does: a large frame's bytes go into its room, all others through `feed`, in reads of any size.
+fn read_in_steps(reader: &mut FrameReader, mut stream: &[u8], step: usize) -> Vec<Bytes> {
+    let mut frames = Vec::new();
+    while !stream.is_empty() {
+        let count = match reader.room() {
+            Some(room) => {
+                let count = room.len().min(step).min(stream.len());
+                room[..count].copy_from_slice(&stream[..count]);
+                reader.came(count);
+                count
+            }
+            None => {
+                let count = step.min(stream.len());
+                reader.feed(&stream[..count]);
+                count
+            }
+        };
+        stream = &stream[count..];
+        while let Some(frame) = reader.next_frame().expect("sizes are right") {
+            frames.push(frame);
+        }
+    }
+    frames
+}
+
+#[test]
+fn large_frames_use_their_memory_again() {
+    let sizes = [3, LARGE_FRAME_BYTES - 1, LARGE_FRAME_BYTES, 3 << 20, 5, 3 << 20, 1];
+    let frame = |at: usize| (0..sizes[at]).map(|byte| (byte + at) as u8).collect::<Vec<u8>>();
+    let mut stream = Vec::new();
+    for at in 0..sizes.len() {
+        stream.extend((sizes[at] as u32).to_be_bytes());
+        stream.extend(frame(at));
+    }
+    for step in [1000, RESERVED_FAST_BYTES, 100_001, stream.len()] {
+        let buffers = Buffers::new(64 << 20);
+        let mut reader = FrameReader::default().with_buffers(buffers.clone());
+        let frames = read_in_steps(&mut reader, &stream, step);
+        assert_eq!(frames.len(), sizes.len(), "steps of {step}");
+        for (at, read) in frames.iter().enumerate() {
+            assert!(*read == frame(at), "frame {at} in steps of {step}");
+        }
+        assert_eq!(reader.buffered(), 0);
+        drop(frames);
+        assert!(buffers.idle_bytes() >= 3 << 20 || step == stream.len());
+    }
+}
+
+#[test]
+fn a_large_frames_memory_grows_with_what_came() {
+    let mut reader = FrameReader::default().with_buffers(Buffers::new(0));
+    let whole = [&(FRAME_BYTES_MAX as i32).to_be_bytes()[..], &[7; RESERVED_FAST_BYTES]].concat();
+    assert_eq!(read_in_steps(&mut reader, &whole, whole.len()), [Bytes::new(); 0]);
+    assert_eq!(reader.buffered(), whole.len());
+    let room = reader.room().expect("a large frame is under way").len();
+    assert!(room <= (RESERVED_FACTOR + RESERVED_FACTOR / 4) * whole.len(), "room for {room} bytes");
+}
+
 #[test]
 fn request_headers_of_both_versions() {
     let client = Str::from("tester");

@@ -12,7 +12,7 @@ use crate::segments::index::{BlockPlace, Index};
 use crate::segments::path;
 use bytes::Bytes;
 use model::job::{Done, JobError, SegmentMeta, SegmentRead, TimeLookup};
-use model::{Offset, PartitionId, StoredBatch};
+use model::{Buffers, Offset, PartitionId, StoredBatch};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const OPEN_SEGMENTS_MAX: usize = 128;
 /// Bytes that one read takes from the disk at a time.
 const READ_BYTES_MAX: usize = 4 << 20;
+/// Memory of earlier reads kept for the next ones, bytes.
+const IDLE_BUFFER_BYTES_MAX: usize = 16 << 20;
 
 /// One segment with its index.
 struct OpenSegment<F> {
@@ -48,6 +50,7 @@ pub struct Reader<D: Disk> {
     mutant: Option<Mutant>,
     open: Arc<OpenSegments<D::File>>,
     ahead: Ahead,
+    buffers: Arc<Buffers>,
 }
 
 /// Where something failed its checks.
@@ -55,7 +58,7 @@ struct Bad(String);
 
 impl<D: Disk> Reader<D> {
     pub(crate) fn new(disk: Arc<D>, mutant: Option<Mutant>, open: Arc<OpenSegments<D::File>>) -> Reader<D> {
-        Reader { disk, mutant, open, ahead: Ahead::default() }
+        Reader { disk, mutant, open, ahead: Ahead::default(), buffers: Buffers::new(IDLE_BUFFER_BYTES_MAX) }
     }
 
     /// Batches from the one that holds `offset` on; none when the offset is behind the segment's end.
@@ -190,7 +193,8 @@ impl<D: Disk> Reader<D> {
         let (Some(first), Some(last)) = (places.first(), places.last()) else {
             return Ok(Err(Bad("its block ends behind the segment".into())));
         };
-        let bytes = read_units(&open.file, first.position, (last.end() - first.position) as usize)?;
+        let bytes =
+            read_units(&open.file, first.position, (last.end() - first.position) as usize, &self.buffers)?;
         let mut batches: Vec<StoredBatch> = Vec::new();
         let mut total = 0;
         for place in &places {
