@@ -93,6 +93,8 @@ pub struct Partition {
     tail: VecDeque<StoredBatch>,
     proposed_end: Offset,
     proposed: BTreeMap<ProducerId, Proposed>,
+    /// Producers in `proposed` that `log` does not know.
+    newcomers: usize,
 }
 
 /// A producer with batches in flight.
@@ -125,6 +127,7 @@ impl Partition {
             duplicates: Vec::new(),
             tail: VecDeque::new(),
             proposed: BTreeMap::new(),
+            newcomers: 0,
         }
     }
 
@@ -158,7 +161,11 @@ impl Partition {
         if let Some((id, ..)) = header.producer() {
             let before = match self.proposed.remove(&id) {
                 Some(Proposed { state, in_flight }) => (Some(state), in_flight),
-                None => (self.log.producers.get(&id).cloned(), 0),
+                None => {
+                    let known = self.log.producers.get(&id).cloned();
+                    self.newcomers += usize::from(known.is_none());
+                    (known, 0)
+                }
             };
             let state = producer::appended(before.0, header, base_offset, at_ms);
             self.proposed.insert(id, Proposed { state, in_flight: before.1 + 1 });
@@ -175,6 +182,7 @@ impl Partition {
     pub fn forget_proposed(&mut self) {
         self.proposed_end = self.log.log_end;
         self.proposed.clear();
+        self.newcomers = 0;
         self.duplicates.clear();
     }
 
@@ -189,9 +197,11 @@ impl Partition {
         let header = batch.header();
         if let Some((id, ..)) = header.producer() {
             let before = self.log.producers.remove(&id);
+            let is_new = before.is_none();
             let state = producer::appended(before, &header, batch.base_offset, at_ms);
             self.log.producers.insert(id, state);
             if let Some(proposed) = self.proposed.get_mut(&id) {
+                self.newcomers -= usize::from(is_new);
                 proposed.in_flight = proposed.in_flight.saturating_sub(1);
                 if proposed.in_flight == 0 {
                     self.proposed.remove(&id);
@@ -200,6 +210,20 @@ impl Partition {
         }
         self.proposed_end = self.proposed_end.max(self.log.log_end);
         self.tail.push_back(batch);
+    }
+
+    /// Applies that producers are forgotten.
+    pub fn forget_producers(&mut self, producers: &[ProducerId]) {
+        for id in producers {
+            if self.log.producers.remove(id).is_some() && self.proposed.contains_key(id) {
+                self.newcomers += 1;
+            }
+        }
+    }
+
+    /// Producers that it remembers, in flight included.
+    pub fn producer_count(&self) -> usize {
+        self.log.producers.len() + self.newcomers
     }
 
     /// Applies a new log start. What lies below is not served any more; files go at the next checkpoint.
@@ -329,6 +353,25 @@ mod tests {
         lost.forget_proposed();
         assert_eq!(lost.proposed_end(), Offset(2));
         assert_eq!(lost.judge(&header), AppendVerdict::Committed(Offset(0)));
+    }
+
+    #[test]
+    fn producers_are_counted_once_in_flight_and_committed() {
+        let mut p = partition();
+        let first = append(&mut p, 1, 0, Some((9, 0)));
+        let second = append(&mut p, 1, 0, Some((9, 1)));
+        append(&mut p, 1, 0, Some((8, 0)));
+        assert_eq!(p.producer_count(), 2);
+        p.commit(first, 5);
+        assert_eq!(p.producer_count(), 2);
+        p.forget_producers(&[ProducerId(9), ProducerId(7)]);
+        assert_eq!(p.producer_count(), 2, "its second batch is in flight");
+        p.commit(second, 5);
+        assert_eq!(p.producer_count(), 2);
+        p.forget_proposed();
+        assert_eq!(p.producer_count(), 1);
+        p.forget_producers(&[ProducerId(9)]);
+        assert_eq!(p.producer_count(), 0);
     }
 
     #[test]

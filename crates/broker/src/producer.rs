@@ -5,10 +5,20 @@ use crate::request::TopicRef;
 use model::{BatchHeader, ErrorCode, Offset, ProducerId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Batches remembered of each producer: as many as a stock client keeps in flight
 /// (Kafka: `max.in.flight.requests.per.connection` ≤ 5 with idempotence).
 pub const BATCHES_KEPT: usize = 5;
+
+/// Producer states that a node remembers, some 300 bytes each; its shards share them evenly. In a shard without room a
+/// producer that the partition does not know is refused: made-up ids must not push out what keeps honest producers' retries from
+/// being appended twice.
+pub const PRODUCERS_MAX: usize = 1_000_000;
+
+/// Silence after which producers of a crowded shard are forgotten, if `producer.id.expiration.ms` is not shorter: much longer
+/// than stock clients try to deliver a batch (`delivery.timeout.ms`: two minutes).
+pub const CROWDED_EXPIRATION: Duration = Duration::from_secs(15 * 60);
 
 /// One appended batch of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

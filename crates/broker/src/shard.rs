@@ -9,6 +9,7 @@ use crate::command::{Command, Descriptor, DescriptorError};
 use crate::group::{Coordinator, GroupCommand, GroupTable, Ticket};
 use crate::mutant::Mutant;
 use crate::partition::{Partition, PartitionLog};
+use crate::producer::PRODUCERS_MAX;
 use crate::request::Token;
 use bytes::Bytes;
 use consensus::{Group, Position};
@@ -92,6 +93,9 @@ pub struct Shard {
     pub coordinator: Coordinator,
     /// This node leads and its state contains everything before its term.
     pub serving: bool,
+    /// Most producer states in its partitions; beyond it new producers are refused.
+    pub producers_max: usize,
+    producers: usize,
     pending: VecDeque<PendingEntry>,
     in_flight: VecDeque<(Position, Vec<Then>)>,
     applied: LogIndex,
@@ -110,6 +114,8 @@ impl Shard {
             partitions: BTreeMap::new(),
             coordinator,
             serving: false,
+            producers_max: PRODUCERS_MAX,
+            producers: 0,
             pending: VecDeque::new(),
             in_flight: VecDeque::new(),
             applied: LogIndex(0),
@@ -138,6 +144,7 @@ impl Shard {
                 log.log_start = model::Offset(0);
             }
             let files = segments.remove(&id).map(|found| found.segments).unwrap_or_default();
+            self.producers += log.producers.len();
             self.partitions.insert(id, Partition::restored(id, log, files));
         }
         self.applied = checkpoint.applied;
@@ -236,8 +243,32 @@ impl Shard {
         self.serving = false;
         let waiting = self.pending.drain(..).flat_map(|entry| entry.thens);
         let waiting = self.in_flight.drain(..).flat_map(|(_, thens)| thens).chain(waiting).collect();
-        self.partitions.values_mut().for_each(Partition::forget_proposed);
+        self.forget_proposed();
         waiting
+    }
+
+    fn forget_proposed(&mut self) {
+        self.partitions.values_mut().for_each(Partition::forget_proposed);
+        self.producers = self.partitions.values().map(Partition::producer_count).sum();
+    }
+
+    /// Changes a partition, if there is one, and keeps count of the producers in all of them.
+    pub fn change<R>(&mut self, id: PartitionId, act: impl FnOnce(&mut Partition) -> R) -> Option<R> {
+        let found = self.partitions.get_mut(&id)?;
+        let before = found.producer_count();
+        let done = act(found);
+        self.producers = self.producers + found.producer_count() - before;
+        Some(done)
+    }
+
+    /// Whether a producer that its partition does not know may come.
+    pub fn has_room_for_producer(&self) -> bool {
+        self.producers < self.producers_max
+    }
+
+    /// Whether the room for producers comes to its end: those that are silent go earlier.
+    pub fn is_crowded(&self) -> bool {
+        self.producers >= self.producers_max / 8 * 7
     }
 
     /// Applies a committed entry.
@@ -279,7 +310,7 @@ impl Shard {
             self.epoch.0 += 1;
         }
         if self.group.is_leader() && self.group.term() == term {
-            self.partitions.values_mut().for_each(Partition::forget_proposed);
+            self.forget_proposed();
             self.serving = true;
             out.push(Applied::Serving);
         }
@@ -297,9 +328,11 @@ impl Shard {
             Command::Append { partition, base_offset, leader_epoch, size } => {
                 let short = || DescriptorError(format!("{partition:?}: the entry ends inside a batch"));
                 let bytes = payload.take(size as usize).ok_or_else(short)?;
-                if let Some(found) = self.partitions.get_mut(&partition) {
-                    let size = bytes.len();
+                let size = bytes.len();
+                let commit = |found: &mut Partition| {
                     found.commit(StoredBatch::new(base_offset, leader_epoch, bytes), at_ms);
+                };
+                if self.change(partition, commit).is_some() {
                     out.push(Applied::Grew { partition, bytes: size });
                 }
             }
@@ -308,6 +341,7 @@ impl Shard {
             }
             Command::DeletePartition(id) => {
                 if let Some(gone) = self.partitions.remove(&id) {
+                    self.producers -= gone.producer_count();
                     let bytes = gone.tail_bytes();
                     let waiting = gone.fetches.into_iter().collect();
                     out.push(Applied::Gone(id, waiting, bytes));
@@ -323,9 +357,7 @@ impl Shard {
                 }
             }
             Command::ForgetProducers { partition, producers } => {
-                if let Some(found) = self.partitions.get_mut(&partition) {
-                    found.log.producers.retain(|id, _| !producers.contains(id));
-                }
+                self.change(partition, |found| found.forget_producers(&producers));
             }
             Command::Group(command) => self.coordinator.apply(&command),
             Command::Catalog(command) => out.extend(self.apply_catalog(command, catalog)),

@@ -133,6 +133,8 @@ pub struct Node {
     offsets_topic_asked: bool,
     /// What the log said about settings without effect; at most one line for each known setting.
     remarked: BTreeSet<String>,
+    /// The log says already that new producers are refused.
+    crowd_reported: bool,
     commits: BTreeMap<Token, groups::CommitAnswer>,
     joins: BTreeMap<Token, groups::Join>,
     parts: BTreeMap<Token, groups::Part>,

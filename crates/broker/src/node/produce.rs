@@ -5,7 +5,7 @@ use super::Node;
 use super::topics::OFFSETS_TOPIC;
 use crate::command::Command;
 use crate::config::{TimestampType, TopicSettings};
-use crate::event::Effect;
+use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::partition::{AppendVerdict, Partition};
 use crate::request::{
@@ -19,6 +19,9 @@ use model::{ErrorCode, Now, PartitionId, RecordFacts, ShardId};
 
 /// Batches below this size are copied, so that a few of them do not keep a large request buffer in memory.
 const COPY_BELOW_BYTES: usize = 2 << 10;
+
+/// Why a producer that its partition does not know is refused.
+const CROWDED_TEXT: &str = "the partition's shard remembers as many idempotent producers as it may; silent ones are forgotten after 15 minutes";
 
 /// How one batch went.
 struct Outcome {
@@ -67,6 +70,9 @@ impl Node {
                     (Err(code), _) => Outcome::refused(*code),
                     (_, None) => Outcome::refused(ErrorCode::UnknownTopicOrPartition),
                 };
+                if outcome.refusal.refusal.code == ErrorCode::PolicyViolation {
+                    self.report_crowd(out);
+                }
                 if let Some(header) = header
                     && outcome.refusal.refusal.code.is_retriable()
                     && !outcome.knows_producer
@@ -91,6 +97,13 @@ impl Node {
         }
         let response = Response::Produce(ProduceResponse { topics, endpoints: Vec::new() });
         self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    fn report_crowd(&mut self, out: &mut Vec<Effect>) {
+        if !std::mem::replace(&mut self.crowd_reported, true) {
+            let text = format!("a new producer was refused: {CROWDED_TEXT}");
+            out.push(Effect::Log(LogLevel::Warn, text));
+        }
     }
 
     fn append(
@@ -118,6 +131,7 @@ impl Node {
         if !shard.serving {
             return Outcome::refused(ErrorCode::NotLeaderOrFollower);
         }
+        let has_room = shard.has_room_for_producer();
         let Some(partition) = shard.partitions.get_mut(&id) else {
             return Outcome::refused(ErrorCode::UnknownTopicOrPartition);
         };
@@ -127,6 +141,9 @@ impl Node {
             verdict = AppendVerdict::Proposed(partition.proposed_end());
         }
         if matches!(verdict, AppendVerdict::Proposed(_)) && !partition.knows_producer(&batch.header) {
+            if !has_room {
+                return Outcome::refused(Refusal::new(ErrorCode::PolicyViolation, CROWDED_TEXT));
+            }
             if self.refused.holds_back(topic, id.index, &batch.header) {
                 return Outcome::refused(ErrorCode::OutOfOrderSequenceNumber);
             }
@@ -152,7 +169,8 @@ impl Node {
                 outcome(before.base_offset.0, !early)
             }
             AppendVerdict::Proposed(_) => {
-                let base_offset = partition.propose(&batch.header, now.wall.0);
+                let propose = |partition: &mut Partition| partition.propose(&batch.header, now.wall.0);
+                let base_offset = shard.change(id, propose).expect("looked at");
                 let bytes =
                     if stamped { with_append_time(&batch.bytes, now.wall.0) } else { unpinned(batch.bytes) };
                 let size = u32::try_from(bytes.len()).expect("a batch is smaller than a request");

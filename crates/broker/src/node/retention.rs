@@ -6,6 +6,8 @@ use crate::command::Command;
 use crate::config::TopicSettings;
 use crate::mutant::Mutant;
 use crate::partition::Partition;
+use crate::producer::CROWDED_EXPIRATION;
+use crate::shard::Shard;
 use model::{Now, Offset, ProducerId};
 
 impl Node {
@@ -15,12 +17,16 @@ impl Node {
 
     pub(super) fn retain(&mut self, now: Now) {
         self.set_retention_timer(now);
-        let expiration_ms =
-            i64::try_from(self.settings.producer_id_expiration.as_millis()).unwrap_or(i64::MAX);
+        self.crowd_reported &= self.shards.iter().any(Shard::is_crowded);
         for at in 0..self.shards.len() {
             if !self.shards[at].serving {
                 continue;
             }
+            let expiration = match self.shards[at].is_crowded() {
+                true => self.settings.producer_id_expiration.min(CROWDED_EXPIRATION),
+                false => self.settings.producer_id_expiration,
+            };
+            let expiration_ms = i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX);
             let ids: Vec<_> = self.shards[at].partitions.keys().copied().collect();
             for id in ids {
                 let Some(settings) = self.topic_settings(id.topic) else { continue };

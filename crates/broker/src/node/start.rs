@@ -6,6 +6,7 @@ use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
 use crate::command::Command;
 use crate::event::{Effect, LogLevel};
 use crate::group::{Coordinator, GroupConfig};
+use crate::producer::PRODUCERS_MAX;
 use crate::request::{ClientInfo, ConnectionId, Request, Token};
 use crate::shard::{Drive, Shard};
 use consensus::{Group, Restored};
@@ -65,6 +66,7 @@ impl Node {
             let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
             let coordinator = Coordinator::new(group_config(&config), config.seed ^ u64::from(id.0));
             let mut shard = Shard::new(id, group, coordinator, config.mutant);
+            shard.producers_max = PRODUCERS_MAX / (count - 1) as usize;
             if let Some(checkpoint) = checkpoints.get(&id)
                 && let Some(found) = shard.restore(checkpoint, &mut segments).map_err(|error| error.0)?
             {
@@ -111,6 +113,7 @@ impl Node {
             refused: Default::default(),
             offsets_topic_asked: false,
             remarked: BTreeSet::new(),
+            crowd_reported: false,
             commits: BTreeMap::new(),
             joins: BTreeMap::new(),
             parts: BTreeMap::new(),

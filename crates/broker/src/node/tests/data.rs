@@ -105,6 +105,45 @@ fn idempotence_over_flight_commit_restart_and_checkpoint() {
     assert_eq!(fetched(h.call(fetch(0, Duration::ZERO))).high_watermark, 4);
 }
 
+/// What producers in flight and over a restart have taken counts, and what a deleted topic gives back.
+#[test]
+fn new_producers_are_refused_when_a_shard_remembers_too_many() {
+    let mut h = harness();
+    let at = h.node.shards.iter().position(|shard| !shard.partitions.is_empty()).expect("the topic's shard");
+    h.node.shards[at].producers_max = 8;
+    h.held = true;
+    let sent: Vec<_> = (0..9).map(|id| h.ask(produce(Some((id, 0)), 1))).collect();
+    h.release();
+    let codes: Vec<_> =
+        sent.into_iter().filter_map(|token| h.answer(token)).map(|it| produced(it).0).collect();
+    assert_eq!(codes[..8], [ErrorCode::None; 8]);
+    assert_eq!(codes[8..], [ErrorCode::PolicyViolation]);
+    let refusals =
+        |h: &Harness| h.logged.iter().filter(|line| line.contains("a new producer was refused")).count();
+    assert_eq!(produced(h.call(produce(Some((9, 0)), 1))).0, ErrorCode::PolicyViolation);
+    assert_eq!(refusals(&h), 1, "one line");
+    assert_eq!(produced(h.call(produce(Some((0, 1)), 1))).0, ErrorCode::None, "who is known goes on");
+    assert_eq!(produced(h.call(produce(None, 1))).0, ErrorCode::None, "without idempotence nothing is kept");
+    h.checkpoint();
+    assert_eq!(produced(h.call(produce(Some((1, 1)), 1))).0, ErrorCode::None);
+
+    let mut h = h.crash();
+    h.node.shards[at].producers_max = 8;
+    assert_eq!(produced(h.call(produce(Some((9, 0)), 1))).0, ErrorCode::PolicyViolation);
+    h.pass(Duration::from_secs(14 * 60));
+    assert_eq!(produced(h.call(produce(Some((0, 2)), 1))).0, ErrorCode::None);
+    h.pass(Duration::from_secs(5 * 60));
+    assert_eq!(produced(h.call(produce(Some((9, 0)), 1))).0, ErrorCode::None, "silent ones made room");
+    assert!(matches!(produced(h.call(produce(Some((0, 2)), 1))), (ErrorCode::None, 11)), "a retry is known");
+    h.node.shards[at].producers_max = 2;
+    assert_eq!(produced(h.call(produce(Some((1, 2)), 1))).0, ErrorCode::PolicyViolation, "forgotten");
+    delete(&mut h, TopicRef::Name("a".into()));
+    assert!(h.node.shards[at].has_room_for_producer());
+    h.node.shards[at].producers_max = 8;
+    h.pass(Duration::from_secs(5 * 60));
+    assert!(!h.node.crowd_reported, "the next crowd has a line again");
+}
+
 #[test]
 fn long_polls_end_with_data_or_with_time() {
     let mut h = harness();
