@@ -34,6 +34,9 @@ pub struct GroupConfig {
     pub members_bytes_max: usize,
     /// Most partitions with an offset in one group.
     pub group_offsets_max: usize,
+    /// Most bytes that the positions of all groups of one coordinator take in memory, texts and topic names included; beyond it
+    /// none is added.
+    pub positions_bytes_max: usize,
     /// A known-bad variant, for tests that must notice it.
     pub mutant: Option<GroupMutant>,
 }
@@ -54,6 +57,7 @@ impl Default for GroupConfig {
             group_bytes_max: 6 << 20,
             members_bytes_max: 8 << 20,
             group_offsets_max: 1_000_000,
+            positions_bytes_max: 24 << 20,
             mutant: None,
         }
     }

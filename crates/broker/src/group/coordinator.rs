@@ -12,7 +12,7 @@ use super::expiry::{self, Verdict};
 use super::flight::{Flights, Held, Waiter};
 use super::identity::Identities;
 use super::join::Joining;
-use super::offset;
+use super::offset::{self, Stored};
 use super::refusal::{refuse, undescribed};
 use super::sync;
 use super::table::GroupTable;
@@ -49,6 +49,8 @@ pub enum GroupEffect {
 pub struct Coordinator {
     pub(super) config: GroupConfig,
     pub(super) table: GroupTable,
+    /// Bytes that all positions in the table take in memory, about.
+    pub(super) positions_bytes: usize,
     pub(super) is_leader: bool,
     /// The leader's view, ahead of the table; empty on a follower.
     pub(super) groups: BTreeMap<String, Group>,
@@ -67,6 +69,7 @@ impl Coordinator {
         Coordinator {
             config,
             table: GroupTable::default(),
+            positions_bytes: 0,
             is_leader: false,
             groups: BTreeMap::new(),
             unsettled: BTreeSet::new(),
@@ -75,6 +78,7 @@ impl Coordinator {
                 flights: Flights::default(),
                 identities: Identities::new(seed),
                 members_bytes: 0,
+                is_full_reported: false,
             },
             expiry_at: None,
             is_limit_reported: false,
@@ -259,7 +263,13 @@ impl Coordinator {
             self.groups.insert(name.clone(), Group::new(now.wall));
         }
         let (name, mut group) = self.groups.remove_entry(&name).expect("inserted above");
-        let stored = self.table.groups.get(&name).map(|stored| &stored.offsets);
+        let stored = Stored {
+            offsets: self.table.groups.get(&name).map(|stored| &stored.offsets),
+            room: self
+                .config
+                .positions_bytes_max
+                .saturating_sub(self.positions_bytes + self.desk.flights.weight()),
+        };
         let mut turn = Turn { name: &name, now, config: &self.config, desk: &mut self.desk, out };
         group.on_commit(&mut turn, waiter, request, stored);
         if !group.is_void() || self.is_remembered(&name) {

@@ -26,6 +26,7 @@ pub(super) struct Held {
 struct Flight {
     groups: Vec<String>,
     held: Vec<Held>,
+    weight: usize,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(super) struct Flights {
     open: BTreeMap<Ticket, Flight>,
     last: BTreeMap<String, Last>,
     connections: BTreeMap<ConnectionId, Connection>,
+    weight: usize,
 }
 
 impl Flights {
@@ -101,9 +103,20 @@ impl Flights {
             last.ticket = ticket;
             last.count += 1;
         }
-        self.open.insert(ticket, Flight { groups, held: Vec::new() });
+        self.open.insert(ticket, Flight { groups, held: Vec::new(), weight: 0 });
         out.push(GroupEffect::Propose { ticket, command });
         ticket
+    }
+
+    /// Notes what a proposal adds to the table, bytes.
+    pub(super) fn weigh(&mut self, ticket: Ticket, weight: usize) {
+        self.open.get_mut(&ticket).expect("a proposal under way").weight += weight;
+        self.weight += weight;
+    }
+
+    /// What all proposals under way add to the table, bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
     }
 
     /// The newest proposal of a group that is under way.
@@ -119,6 +132,7 @@ impl Flights {
     /// A proposal is applied: hands out what waited for it. `None` for a ticket of an earlier leadership.
     pub(super) fn land(&mut self, ticket: Ticket) -> Option<Landed> {
         let flight = self.open.remove(&ticket)?;
+        self.weight -= flight.weight;
         for group in &flight.groups {
             let last = self.last.get_mut(group).expect("a flight counts for its groups");
             last.count -= 1;
@@ -143,6 +157,7 @@ impl Flights {
     /// Leadership is over: takes everything held and forgets the proposals.
     pub(super) fn abandon(&mut self) -> Vec<Held> {
         self.last.clear();
+        self.weight = 0;
         std::mem::take(&mut self.open).into_values().flat_map(|flight| flight.held).collect()
     }
 }

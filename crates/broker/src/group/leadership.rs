@@ -14,7 +14,7 @@ use model::{ErrorCode, Now};
 impl Coordinator {
     /// Carries out one command of the log, on every replica. Reads no clock and no setting.
     pub fn apply(&mut self, command: &GroupCommand) {
-        self.table.apply(command);
+        self.table.apply(command, &mut self.positions_bytes);
     }
 
     /// A command of this leadership was applied: the answers that waited for it leave. Tickets of an earlier leadership
@@ -117,6 +117,7 @@ impl Coordinator {
         assert!(!self.is_leader, "a leader does not become leader");
         self.is_leader = true;
         self.is_limit_reported = false;
+        self.desk.is_full_reported = false;
         self.desk.identities.stir(now.mono.0.rotate_left(32) ^ now.wall.0.cast_unsigned());
         let names: Vec<String> = self.table.groups.keys().cloned().collect();
         for name in names {
@@ -159,5 +160,6 @@ impl Coordinator {
         if self.config.mutant == Some(GroupMutant::OffsetsLostOnRestore) {
             self.table.groups.values_mut().for_each(|stored| stored.offsets.clear());
         }
+        self.positions_bytes = self.table.positions_bytes();
     }
 }

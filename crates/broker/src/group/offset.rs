@@ -6,7 +6,7 @@ use super::command::{CommittedOffset, GroupCommand, split};
 use super::flight::Waiter;
 use super::refusal;
 use super::subscription;
-use super::table::{GroupTable, Offsets};
+use super::table::{GroupTable, Offsets, growth};
 use super::turn::Turn;
 use crate::request::{
     FetchedGroup, FetchedOffset, OffsetCommit, OffsetCommitResponse, OffsetDelete, OffsetDeleteResponse,
@@ -14,14 +14,38 @@ use crate::request::{
 };
 use model::ErrorCode;
 
+/// What a commit meets.
+pub(super) struct Stored<'a> {
+    /// The group's positions applied so far.
+    pub offsets: Option<&'a Offsets>,
+    /// Bytes by which those of all groups may grow.
+    pub room: usize,
+}
+
+impl Stored<'_> {
+    /// Takes the room for a position, or says what is wrong with it: the text, if it would fit without, or that it is one more.
+    fn take_room(&mut self, topic: &str, position: &OffsetToCommit) -> ErrorCode {
+        let text = position.metadata.as_ref().map_or(0, String::len);
+        let bytes = growth(self.offsets, topic, position.index, text);
+        if bytes <= self.room {
+            self.room -= bytes;
+            ErrorCode::None
+        } else if growth(self.offsets, topic, position.index, 0) <= self.room {
+            ErrorCode::OffsetMetadataTooLarge
+        } else {
+            ErrorCode::InvalidCommitOffsetSize
+        }
+    }
+}
+
 impl Group {
-    /// Remembers positions. `stored` are the positions applied so far.
+    /// Remembers positions.
     pub(super) fn on_commit(
         &mut self,
         turn: &mut Turn<'_>,
         waiter: Waiter,
         request: OffsetCommit,
-        stored: Option<&Offsets>,
+        mut stored: Stored<'_>,
     ) {
         if let Err(error) = self.check_commit(turn, &request) {
             return turn.reply(waiter, Response::OffsetCommit(refusal::commit(request, error)));
@@ -29,10 +53,12 @@ impl Group {
         if !self.members.is_empty() {
             self.heard(turn, &request.member_id);
         }
-        if !fits(stored, &request, turn.config.group_offsets_max) {
+        if !fits(stored.offsets, &request, turn.config.group_offsets_max) {
             let error = ErrorCode::InvalidCommitOffsetSize;
             return turn.reply(waiter, Response::OffsetCommit(refusal::commit(request, error)));
         }
+        let room = stored.room;
+        let mut is_full = false;
         let mut offsets = Vec::new();
         let mut answers = Vec::with_capacity(request.topics.len());
         for (topic, partitions) in request.topics {
@@ -44,7 +70,11 @@ impl Group {
                     TopicRef::Name(_) if is_too_large(&partition, turn.config.offset_metadata_bytes_max) => {
                         ErrorCode::OffsetMetadataTooLarge
                     }
-                    TopicRef::Name(_) => ErrorCode::None,
+                    TopicRef::Name(name) => {
+                        let code = stored.take_room(name, &partition);
+                        is_full |= !code.is_none();
+                        code
+                    }
                 };
                 codes.push((partition.index, code));
                 if code.is_none() {
@@ -65,13 +95,19 @@ impl Group {
             answers.push((topic, codes));
         }
         let response = Response::OffsetCommit(OffsetCommitResponse { topics: answers });
+        if is_full {
+            turn.report_full();
+        }
         if offsets.is_empty() {
             return turn.reply(waiter, response);
         }
+        let mut newest = None;
         for offsets in split(offsets, |(_, offset)| 32 + offset.metadata.len()) {
             let group = turn.name.to_owned();
-            turn.propose(GroupCommand::OffsetsCommitted { group, at: turn.now.wall, offsets });
+            let ticket = turn.propose(GroupCommand::OffsetsCommitted { group, at: turn.now.wall, offsets });
+            newest = Some(ticket);
         }
+        newest.into_iter().for_each(|ticket| turn.desk.flights.weigh(ticket, room - stored.room));
         turn.answer(waiter, response);
     }
 

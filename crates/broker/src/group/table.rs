@@ -9,6 +9,34 @@ use std::collections::BTreeMap;
 /// Positions of a group: topic name, partition number, position.
 pub type Offsets = BTreeMap<String, BTreeMap<i32, CommittedOffset>>;
 
+/// Bytes that a topic's name and the map of its positions take in memory, about.
+const TOPIC_BYTES: usize = 600;
+
+/// Bytes that a position takes in memory beside its text, about.
+const POSITION_BYTES: usize = 80;
+
+/// Bytes by which positions grow when this one is written over them; nothing when they shrink.
+pub(super) fn growth(before: Option<&Offsets>, topic: &str, index: i32, text: usize) -> usize {
+    match before.and_then(|before| before.get(topic)).map(|positions| positions.get(&index)) {
+        Some(Some(position)) => text.saturating_sub(position.metadata.len()),
+        Some(None) => POSITION_BYTES + text,
+        None => topic_bytes(topic) + POSITION_BYTES + text,
+    }
+}
+
+fn topic_bytes(topic: &str) -> usize {
+    TOPIC_BYTES + topic.len()
+}
+
+fn position_bytes(position: &CommittedOffset) -> usize {
+    POSITION_BYTES + position.metadata.len()
+}
+
+fn bytes(offsets: &Offsets) -> usize {
+    let sum = |positions: &BTreeMap<i32, _>| positions.values().map(position_bytes).sum::<usize>();
+    offsets.iter().map(|(topic, positions)| topic_bytes(topic) + sum(positions)).sum()
+}
+
 /// All groups of a coordinator, as its log says. Also its snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupTable {
@@ -26,15 +54,27 @@ pub struct StoredGroup {
 }
 
 impl GroupTable {
-    /// Carries out one command of the log. Panics when a generation goes back: the leader that proposed it broke the
+    /// Bytes that the positions of all groups take in memory, about.
+    pub fn positions_bytes(&self) -> usize {
+        self.groups.values().map(|stored| bytes(&stored.offsets)).sum()
+    }
+
+    /// Carries out one command of the log and keeps count of `positions_bytes`. Panics when a generation goes back: the leader that proposed it broke the
     /// rule that this table rests on.
-    pub fn apply(&mut self, command: &GroupCommand) {
+    pub fn apply(&mut self, command: &GroupCommand, positions_bytes: &mut usize) {
         match command {
             GroupCommand::OffsetsCommitted { group, at: _, offsets } => {
                 let stored = self.groups.entry(group.clone()).or_default();
                 for (topic, positions) in offsets {
+                    if !stored.offsets.contains_key(topic) {
+                        *positions_bytes += topic_bytes(topic);
+                    }
                     let by_partition = stored.offsets.entry(topic.clone()).or_default();
-                    by_partition.extend(positions.iter().cloned());
+                    for (index, position) in positions {
+                        *positions_bytes += position_bytes(position);
+                        let before = by_partition.insert(*index, position.clone());
+                        *positions_bytes -= before.as_ref().map_or(0, position_bytes);
+                    }
                 }
             }
             GroupCommand::GroupChanged { group, membership } => {
@@ -66,7 +106,8 @@ impl GroupTable {
             }
             GroupCommand::GroupsRemoved { groups } => {
                 for group in groups {
-                    self.groups.remove(group);
+                    let gone = self.groups.remove(group);
+                    *positions_bytes -= gone.map_or(0, |stored| bytes(&stored.offsets));
                 }
             }
             GroupCommand::OffsetsRemoved { group, partitions } => {
@@ -74,16 +115,19 @@ impl GroupTable {
                 for (topic, indexes) in partitions {
                     let Some(by_partition) = stored.offsets.get_mut(topic) else { continue };
                     for index in indexes {
-                        by_partition.remove(index);
+                        let gone = by_partition.remove(index);
+                        *positions_bytes -= gone.as_ref().map_or(0, position_bytes);
                     }
                     if by_partition.is_empty() {
+                        *positions_bytes -= topic_bytes(topic);
                         stored.offsets.remove(topic);
                     }
                 }
             }
             GroupCommand::TopicRemoved { topic } => {
                 for stored in self.groups.values_mut() {
-                    stored.offsets.remove(topic);
+                    let gone = stored.offsets.remove_entry(topic);
+                    *positions_bytes -= gone.map_or(0, |gone| bytes(&Offsets::from([gone])));
                 }
             }
         }

@@ -20,6 +20,8 @@ pub(super) struct Desk {
     pub identities: Identities,
     /// Bytes of the members of all groups; while a group has its turn, of all others.
     pub members_bytes: usize,
+    /// The limit of positions was met and the log says so already.
+    pub is_full_reported: bool,
 }
 
 /// One group's turn.
@@ -100,6 +102,16 @@ impl Turn<'_> {
 
     pub(super) fn end_sync_timer(&mut self) {
         self.desk.timers.clear(Alarm::Sync(self.name.to_owned()));
+    }
+
+    /// A position was refused because those of all groups take as much as they may. One line for each leadership.
+    pub(super) fn report_full(&mut self) {
+        if !std::mem::replace(&mut self.desk.is_full_reported, true) {
+            let max = self.config.positions_bytes_max;
+            let text =
+                format!("no room for more committed offsets: those of all groups together reach {max} bytes");
+            self.out.push(GroupEffect::Log(LogLevel::Warn, text));
+        }
     }
 
     /// A change of state that an operator may want to read.

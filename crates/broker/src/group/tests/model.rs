@@ -348,8 +348,11 @@ impl Model {
             }
             self.applied[replica] = self.log.len();
         }
-        let mut replayed = GroupTable::default();
-        self.log.iter().for_each(|command| replayed.apply(command));
+        let (mut replayed, mut replayed_bytes) = (GroupTable::default(), 0);
+        self.log.iter().for_each(|command| replayed.apply(command, &mut replayed_bytes));
+        if replayed_bytes != replayed.positions_bytes() {
+            return Err("the bytes of positions are counted wrongly".into());
+        }
         for replica in &self.replicas {
             if replica.table() != &replayed {
                 return Err("a replica differs from its log".into());

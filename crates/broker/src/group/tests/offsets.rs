@@ -1,7 +1,7 @@
 //! Committed offsets: who may commit, what is read back, when they expire, how groups are deleted.
 
 use super::world::*;
-use crate::group::GroupConfig;
+use crate::group::{Coordinator, GroupConfig};
 use crate::request::*;
 use bytes::Bytes;
 use model::{ErrorCode, TopicId};
@@ -32,6 +32,65 @@ fn who_may_commit() {
     let token = world.start_commit("unknown", "m", 3, "t", 1);
     assert_eq!(world.committed(token), ErrorCode::GroupIdNotFound);
     let token = world.start_commit("simple", "", -1, "t", 1);
+    assert_eq!(world.committed(token), ErrorCode::None);
+}
+
+#[test]
+fn offsets_of_all_groups_share_a_limit() {
+    let config =
+        GroupConfig { positions_bytes_max: 10_100, offset_metadata_bytes_max: 1 << 20, ..Default::default() };
+    let mut world = World::with(config.clone());
+    let commit = |world: &mut World, group: &str, index, text: usize| {
+        let metadata = Some("x".repeat(text));
+        let topics = vec![(
+            TopicRef::Name("t".into()),
+            vec![OffsetToCommit { index, offset: 5, leader_epoch: -1, metadata }],
+        )];
+        let (generation, member_id, instance_id) = (-1, String::new(), None);
+        world.send(Request::OffsetCommit(OffsetCommit {
+            group: group.into(),
+            generation,
+            member_id,
+            instance_id,
+            topics,
+        }))
+    };
+    world.is_prompt = false;
+    let [first, beside] = ["a", "b"].map(|group| commit(&mut world, group, 0, 4_000));
+    let text = commit(&mut world, "c", 0, 4_000);
+    world.apply_all();
+    world.is_prompt = true;
+    assert_eq!(world.committed(first), ErrorCode::None);
+    assert_eq!(world.committed(beside), ErrorCode::None);
+    assert_eq!(world.committed(text), ErrorCode::OffsetMetadataTooLarge, "what is under way counts");
+    let token = commit(&mut world, "c", 0, 20);
+    assert_eq!(world.committed(token), ErrorCode::None);
+    let token = commit(&mut world, "d", 0, 0);
+    assert_eq!(world.committed(token), ErrorCode::InvalidCommitOffsetSize);
+    assert_eq!(world.coordinator.group_count(), 3);
+    let token = commit(&mut world, "a", 0, 4_000);
+    assert_eq!(world.committed(token), ErrorCode::None, "a position again takes nothing");
+
+    assert_eq!(world.warned.len(), 1, "{:?}", world.warned);
+    let table = world.coordinator.snapshot();
+    world.coordinator = Coordinator::new(config, 1);
+    world.coordinator.restore(table);
+    world.coordinator.become_leader(world.now);
+    let token = commit(&mut world, "d", 0, 0);
+    assert_eq!(world.committed(token), ErrorCode::InvalidCommitOffsetSize);
+    let token = world.start_delete(&["a"]);
+    assert_eq!(world.deleted(token), [ErrorCode::None]);
+    let token = commit(&mut world, "d", 0, 4_000);
+    assert_eq!(world.committed(token), ErrorCode::None);
+    let delete = OffsetDelete { group: "d".into(), topics: vec![(TopicRef::Name("t".into()), vec![0])] };
+    world.send(Request::OffsetDelete(delete));
+    world.apply_all();
+    let mut out = Vec::new();
+    world.coordinator.remove_topic("t", &mut out);
+    world.take(out);
+    world.apply_all();
+    assert_eq!(world.coordinator.positions_bytes, 0);
+    let token = commit(&mut world, "e", 0, 9_000);
     assert_eq!(world.committed(token), ErrorCode::None);
 }
 

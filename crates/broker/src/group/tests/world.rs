@@ -1,5 +1,6 @@
 //! A coordinator, its log and a virtual clock. Proposals wait in a queue until the test applies or drops them.
 
+use crate::LogLevel;
 use crate::group::{Coordinator, GroupCommand, GroupConfig, GroupEffect, Ticket};
 use crate::request::*;
 use bytes::Bytes;
@@ -17,6 +18,7 @@ pub(super) struct World {
     pub is_prompt: bool,
     replies: BTreeMap<Token, Response>,
     tokens: u64,
+    pub warned: Vec<String>,
 }
 
 /// A member as a scenario sees it.
@@ -66,6 +68,7 @@ impl World {
             is_prompt: true,
             replies: BTreeMap::new(),
             tokens: 0,
+            warned: Vec::new(),
         };
         world.coordinator.become_leader(world.now);
         world
@@ -93,6 +96,7 @@ impl World {
                     assert!(self.replies.insert(token, response).is_none(), "one answer for each question");
                 }
                 GroupEffect::Propose { ticket, command } => self.proposals.push_back((ticket, command)),
+                GroupEffect::Log(LogLevel::Warn, text) => self.warned.push(text),
                 GroupEffect::Log(..) => {}
             }
         }
