@@ -3,7 +3,7 @@
 
 use model::{NodeId, PartitionId, ShardId, TopicId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Coordinator partitions: group ids hash to one of them, each lives in a shard. Fixed for the life of a cluster.
 pub const COORDINATOR_PARTITIONS: usize = 64;
@@ -93,6 +93,13 @@ impl Topic {
 struct Topics {
     by_id: BTreeMap<TopicId, Topic>,
     partition_count: u64,
+    /// Names with `.` or `_`, as `folded` makes them.
+    folded: BTreeSet<(String, TopicId)>,
+}
+
+/// The name with `.` and `_` taken for the same, as names of metrics have them; none when it has neither.
+pub fn folded(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }
 
 impl Serialize for Topics {
@@ -105,7 +112,8 @@ impl<'de> Deserialize<'de> for Topics {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Topics, D::Error> {
         let by_id = BTreeMap::<TopicId, Topic>::deserialize(deserializer)?;
         let partition_count = by_id.values().map(|topic| topic.shards.len() as u64).sum();
-        Ok(Topics { by_id, partition_count })
+        let folded = by_id.values().filter_map(|topic| Some((folded(&topic.name)?, topic.id))).collect();
+        Ok(Topics { by_id, partition_count, folded })
     }
 }
 
@@ -134,6 +142,13 @@ impl Catalog {
     /// A topic by id.
     pub fn by_id(&self, id: TopicId) -> Option<&Topic> {
         self.topics.by_id.get(&id)
+    }
+
+    /// A topic whose name is like this one but for `.` and `_`.
+    pub fn like(&self, name: &str) -> Option<&Topic> {
+        let wanted = (folded(name)?, TopicId([0; 16]));
+        let (found, id) = self.topics.folded.range(&wanted..).next()?;
+        (*found == wanted.0).then(|| &self.topics.by_id[id])
     }
 
     /// All topics, sorted by name.
@@ -189,6 +204,7 @@ impl Catalog {
                 }
                 self.partitions_placed += shards.len() as u64;
                 self.names.insert(name.clone(), id);
+                self.topics.folded.extend(folded(&name).map(|folded| (folded, id)));
                 let topic = Topic { name, id, shards, configs };
                 let created = topic.partitions().collect();
                 self.topics.partition_count += topic.shards.len() as u64;
@@ -210,6 +226,7 @@ impl Catalog {
                 let topic = self.topics.by_id.remove(&id)?;
                 self.topics.partition_count -= topic.shards.len() as u64;
                 self.names.remove(&topic.name);
+                folded(&topic.name).map(|folded| self.topics.folded.remove(&(folded, id)));
                 Some(CatalogChange::TopicDeleted {
                     partitions: topic.partitions().collect(),
                     name: topic.name,
@@ -303,6 +320,24 @@ mod tests {
         let bytes = postcard::to_allocvec(&catalog).expect("plain data");
         let read: Catalog = postcard::from_bytes(&bytes).expect("as written");
         assert_eq!((read.partition_count(), &read), (5, &catalog));
+    }
+
+    /// Also of two that were made before they were kept apart.
+    #[test]
+    fn names_alike_are_found_as_long_as_they_are_there() {
+        let mut catalog = Catalog::default();
+        create(&mut catalog, "a.b_c", 1, 1);
+        create(&mut catalog, "a_b.c", 2, 1);
+        create(&mut catalog, "abc", 3, 1);
+        let like = |catalog: &Catalog, name| catalog.like(name).map(|topic| topic.id.0[0]);
+        assert_eq!(like(&catalog, "a_b_c"), Some(1));
+        catalog.apply(CatalogCommand::DeleteTopic { id: TopicId([1; 16]) });
+        let bytes = postcard::to_allocvec(&catalog).expect("plain data");
+        let mut read: Catalog = postcard::from_bytes(&bytes).expect("as written");
+        assert_eq!((like(&read, "a.b.c"), &read), (Some(2), &catalog));
+        assert_eq!((like(&read, "abc"), like(&read, "a.b"), like(&read, "a.b.c.d")), (None, None, None));
+        read.apply(CatalogCommand::DeleteTopic { id: TopicId([2; 16]) });
+        assert_eq!(like(&read, "a.b.c"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! metadata group first; then each partition it speaks of is created or deleted by an entry of its own shard.
 
 use super::Node;
-use crate::catalog::{CatalogChange, CatalogCommand, Topic};
+use crate::catalog::{CatalogChange, CatalogCommand, Topic, folded};
 use crate::command::Command;
 use crate::config::{
     TopicSettings, check_topic_override, describe_topic, topic_override_remark, topic_settings,
@@ -224,9 +224,15 @@ impl Node {
         let mut new_partitions = 0;
         let mut place = self.catalog.partitions_placed();
         let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
+        let mut made = BTreeMap::new();
         for topic in &request.topics {
             let twice = repeated.contains(topic.name.as_str());
-            let checked = self.check_new_topic(topic, twice, new_partitions);
+            let folded = folded(&topic.name);
+            let alike = folded.as_ref().and_then(|folded| made.get(folded)).copied();
+            let checked = self.check_new_topic(topic, twice, alike, new_partitions);
+            if checked.is_ok() {
+                made.extend(folded.map(|folded| (folded, topic.name.as_str())));
+            }
             topics.push(match checked {
                 Err(refusal) => CreatedTopic {
                     name: topic.name.clone(),
@@ -284,6 +290,7 @@ impl Node {
         &self,
         topic: &NewTopic,
         twice: bool,
+        alike: Option<&str>,
         already_new: u64,
     ) -> Result<(usize, BTreeMap<String, String>), Refusal> {
         if let Some(reason) = &self.frozen {
@@ -300,6 +307,13 @@ impl Node {
                 ErrorCode::TopicAlreadyExists,
                 format!("topic '{}' already exists", topic.name),
             ));
+        }
+        if let Some(other) = self.catalog.like(&topic.name).map(|topic| topic.name.as_str()).or(alike) {
+            let text = format!(
+                "topic '{}' collides with topic '{other}': '.' and '_' count as the same",
+                topic.name
+            );
+            return Err(Refusal::new(ErrorCode::InvalidTopicException, text));
         }
         let partitions = self.check_partitions(topic)?;
         self.check_room(already_new + partitions as u64)?;

@@ -119,6 +119,21 @@ fn a_stop_between_catalogue_and_shards_is_mended() {
 }
 
 #[test]
+fn names_that_differ_by_dots_and_underscores_collide() {
+    let mut h = Harness::new();
+    let (none, invalid) = (ErrorCode::None, ErrorCode::InvalidTopicException);
+    let topics = ["a.b", "a_b", "x.y_z", "a-b"].map(|name| new_topic(name, 1));
+    assert_eq!(create(&mut h, topics.into()), [none, invalid, none, none]);
+    let mut h = h.crash();
+    assert_eq!(create(&mut h, vec![new_topic("a_b", 1), new_topic("x_y.z", 1)]), [invalid, invalid]);
+    assert_eq!(create(&mut h, vec![new_topic("a.b", 1)]), [ErrorCode::TopicAlreadyExists]);
+    assert_eq!(metadata(&mut h, Some(&["a_b"]), true).topics[0].error, invalid, "auto-creation too");
+    assert_eq!(metadata(&mut h, Some(&["a.c"]), true).topics[0].error, none);
+    delete(&mut h, TopicRef::Name("a.b".into()));
+    assert_eq!(create(&mut h, vec![new_topic("a_b", 1)]), [none]);
+}
+
+#[test]
 fn auto_creation_answers_with_the_topic() {
     let mut h = Harness::new();
     let found = metadata(&mut h, Some(&["new", "b/d"]), true);
