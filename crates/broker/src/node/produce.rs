@@ -20,8 +20,19 @@ use model::{ErrorCode, Now, PartitionId, RecordFacts, ShardId};
 /// Batches below this size are copied, so that a few of them do not keep a large request buffer in memory.
 const COPY_BELOW_BYTES: usize = 2 << 10;
 
+/// `acks` of a producer that waits for all in-sync replicas; `min.insync.replicas` is about these alone.
+const ACKS_ALL: i16 = -1;
+
 /// Why a producer that its partition does not know is refused.
 const CROWDED_TEXT: &str = "the partition's shard remembers as many idempotent producers as it may; silent ones are forgotten after 15 minutes";
+
+/// The request that a batch came with.
+#[derive(Clone, Copy)]
+struct Question {
+    now: Now,
+    token: Token,
+    acks: i16,
+}
 
 /// How one batch went.
 struct Outcome {
@@ -49,6 +60,7 @@ impl Outcome {
 
 impl Node {
     pub(super) fn produce(&mut self, now: Now, token: Token, request: Produce, out: &mut Vec<Effect>) {
+        let question = Question { now, token, acks: request.acks };
         let mut waiting = 0;
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
@@ -65,7 +77,7 @@ impl Node {
                     (Ok((id, shards)), Some(settings)) => {
                         let shard = usize::try_from(index).ok().and_then(|index| shards.get(index)).copied();
                         let id = PartitionId { topic: *id, index };
-                        self.append(now, token, (&topic.topic, id), shard, asked, settings)
+                        self.append(question, (&topic.topic, id), shard, asked, settings)
                     }
                     (Err(code), _) => Outcome::refused(*code),
                     (_, None) => Outcome::refused(ErrorCode::UnknownTopicOrPartition),
@@ -108,8 +120,7 @@ impl Node {
 
     fn append(
         &mut self,
-        now: Now,
-        token: Token,
+        Question { now, token, acks }: Question,
         (topic, id): (&TopicRef, PartitionId),
         shard: Option<ShardId>,
         asked: ProducePartition,
@@ -121,7 +132,7 @@ impl Node {
         };
         let Some(shard) = shard else { return Outcome::refused(ErrorCode::UnknownTopicOrPartition) };
         let at = self.shard_index(shard);
-        if let Err(refusal) = self.check_batch(now, &batch, settings) {
+        if let Err(refusal) = self.check_batch((now, acks), &batch, settings) {
             let knows = |partition: &Partition| partition.knows_producer(&batch.header);
             let knows_producer = self.shards[at].partitions.get(&id).is_some_and(knows);
             return Outcome { knows_producer, ..Outcome::refused(refusal) };
@@ -190,7 +201,7 @@ impl Node {
 
     fn check_batch(
         &self,
-        now: Now,
+        (now, acks): (Now, i16),
         batch: &ProducedBatch,
         settings: &TopicSettings,
     ) -> Result<(), BatchRefusal> {
@@ -201,7 +212,7 @@ impl Node {
             let text = "the disk is full: records are refused until there is space";
             return Err(Refusal::new(ErrorCode::KafkaStorageError, text).into());
         }
-        if settings.min_insync_replicas > 1 {
+        if acks == ACKS_ALL && settings.min_insync_replicas > 1 {
             let text = format!(
                 "min.insync.replicas is {}, but the topic has one replica",
                 settings.min_insync_replicas

@@ -308,6 +308,19 @@ fn records_that_break_a_rule_of_their_topic_are_named() {
 }
 
 #[test]
+fn min_insync_replicas_is_for_acks_all() {
+    let mut h = Harness::new();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("2".to_owned()))];
+    create(&mut h, vec![NewTopic { configs, ..new_topic("a", 1) }]);
+    for (acks, expected) in [(-1, ErrorCode::NotEnoughReplicas), (1, ErrorCode::None), (0, ErrorCode::None)] {
+        let Request::Produce(request) = produce(None, 1) else { unreachable!() };
+        let response = h.call(Request::Produce(Produce { acks, ..request }));
+        assert_eq!(produced(response).0, expected, "acks={acks}");
+    }
+    assert_eq!(fetched(h.call(fetch(0, Duration::ZERO))).high_watermark, 2);
+}
+
+#[test]
 fn a_full_disk_refuses_records_and_recovers() {
     let mut h = harness();
     h.held = true;
