@@ -318,6 +318,11 @@ impl Coordinator {
         }
     }
 
+    /// Names of the topics that some group has a position in.
+    pub fn topics(&self) -> BTreeSet<String> {
+        self.table.groups.values().flat_map(|stored| stored.offsets.keys().cloned()).collect()
+    }
+
     /// Proposes that all groups forget their positions in a topic; nothing to do for a follower.
     pub fn remove_topic(&mut self, topic: &str, out: &mut Vec<GroupEffect>) -> Option<Ticket> {
         if !self.is_leader || self.groups.is_empty() {

@@ -174,6 +174,7 @@ impl Node {
             let text = format!("{} partitions are created or deleted as the catalogue says", missing.len());
             out.push(Effect::Log(LogLevel::Info, text));
         }
+        self.forget_gone_topics(out);
         if let Some(start) = &mut self.start {
             start.remaining = missing.len();
         }
@@ -182,6 +183,19 @@ impl Node {
             self.shards[at].drive(id, drive);
         }
         self.consider_started(now, out);
+    }
+
+    /// Positions in topics whose deletion was cut off before the groups heard of it.
+    fn forget_gone_topics(&mut self, out: &mut Vec<Effect>) {
+        for at in 0..self.shards.len() {
+            let topics = self.shards[at].coordinator.topics().into_iter();
+            let gone: Vec<String> = topics.filter(|name| self.catalog.by_name(name).is_none()).collect();
+            self.with_coordinator(at, out, |coordinator, effects| {
+                for name in gone {
+                    coordinator.remove_topic(&name, effects);
+                }
+            });
+        }
     }
 
     /// One of the start's own proposals is applied, if the token is the start's.

@@ -5,6 +5,7 @@ use super::topics::{create, new_topic};
 use crate::event::Event;
 use crate::request::*;
 use model::ErrorCode;
+use std::time::Duration;
 
 fn named(names: &[&str]) -> Vec<TopicRef> {
     names.iter().map(|name| TopicRef::Name((*name).into())).collect()
@@ -20,6 +21,19 @@ fn commit(topics: &[(&str, i32)]) -> Request {
         instance_id: None,
         topics: topics.collect(),
     })
+}
+
+/// Where the group has positions: topics, and the first partition of each.
+fn positions(h: &mut Harness) -> Vec<(TopicRef, i32)> {
+    let group = OffsetFetchGroup { group: "g".into(), member_id: None, member_epoch: -1, topics: None };
+    let fetch = OffsetFetch { groups: vec![group], require_stable: false, topic_ids: false };
+    match h.call(Request::OffsetFetch(fetch)) {
+        Response::OffsetFetch(answer) => {
+            let left = answer.groups[0].topics.iter();
+            left.map(|(topic, offsets)| (topic.clone(), offsets[0].index)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 fn delete(names: &[&str]) -> Request {
@@ -55,16 +69,23 @@ fn positions_are_deleted_in_topics_that_exist() {
         other => panic!("{other:?}"),
     }
     let mut h = h.crash();
-    let group = OffsetFetchGroup { group: "g".into(), member_id: None, member_epoch: -1, topics: None };
-    let fetch = OffsetFetch { groups: vec![group], require_stable: false, topic_ids: false };
-    match h.call(Request::OffsetFetch(fetch)) {
-        Response::OffsetFetch(answer) => {
-            let left = answer.groups[0].topics.iter();
-            let left: Vec<_> = left.map(|(topic, offsets)| (topic.clone(), offsets[0].index)).collect();
-            assert_eq!(left, [(TopicRef::Name("a".into()), 1), (TopicRef::Name("b".into()), 0)]);
-        }
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(positions(&mut h), [(TopicRef::Name("a".into()), 1), (TopicRef::Name("b".into()), 0)]);
+}
+
+#[test]
+fn positions_in_a_topic_go_when_its_deletion_was_cut_off() {
+    let mut h = Harness::new();
+    create(&mut h, vec![new_topic("a", 1), new_topic("b", 1)]);
+    h.call(commit(&[("a", 0), ("b", 0)]));
+    h.held = true;
+    let topics = vec![TopicRef::Name("a".into())];
+    h.ask(Request::DeleteTopics(DeleteTopics { topics, timeout: Duration::from_secs(5) }));
+    // Only the first commit, that of the catalogue, gets to the disk.
+    let (_, job) = h.jobs.pop_front().expect("the commit");
+    assert!(h.disk.run(job).is_ok());
+    let mut h = h.crash();
+    create(&mut h, vec![new_topic("a", 1)]);
+    assert_eq!(positions(&mut h), [(TopicRef::Name("b".into()), 0)]);
 }
 
 #[test]
