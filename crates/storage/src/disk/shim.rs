@@ -66,17 +66,11 @@ fn not_found() -> io::Error {
 }
 
 impl ShimDisk {
-    /// Puts the shim over a data directory: what an earlier process had not synced is dropped now.
+    /// Puts the shim over a data directory. Nothing in it changes before the first file is made: it may be something else's.
     ///
     /// # Errors
     /// What the system says.
     pub fn new(real: RealDisk) -> io::Result<ShimDisk> {
-        if real.exists(HIDDEN)? {
-            for entry in real.list(HIDDEN)? {
-                real.unlink(&format!("{HIDDEN}/{}", entry.name))?;
-            }
-        }
-        real.create_dir_all(HIDDEN)?;
         let mut names = Names::default();
         let mut waiting = vec![String::new()];
         while let Some(directory) = waiting.pop() {
@@ -96,6 +90,15 @@ impl ShimDisk {
             }
         }
         Ok(ShimDisk { real: Arc::new(real), names: Arc::new(Mutex::new(names)) })
+    }
+
+    /// Drops what an earlier process had not synced.
+    fn clear_hidden(&self) -> io::Result<()> {
+        self.real.create_dir_all(HIDDEN)?;
+        for entry in self.real.list(HIDDEN)? {
+            self.real.unlink(&format!("{HIDDEN}/{}", entry.name))?;
+        }
+        Ok(())
     }
 
     fn file(&self, inode: Arc<Inode>) -> ShimFile {
@@ -159,6 +162,9 @@ impl Disk for ShimDisk {
             let file = self.file(inode);
             file.set_len(0)?;
             return Ok(file);
+        }
+        if names.hidden == 0 {
+            self.clear_hidden()?;
         }
         names.hidden += 1;
         let hidden = format!("{HIDDEN}/{}", names.hidden);

@@ -94,8 +94,12 @@ fn two_processes_do_not_share_a_directory() {
 fn a_directory_of_something_else_stays_as_it_was() {
     let root = tempfile::tempdir().expect("a directory");
     std::fs::write(root.path().join("stranger"), "mine").expect("written");
+    let shim = ShimDisk::new(real(root.path())).expect("a shim");
+    let over_shim = open(Arc::new(shim), options(None)).map(|_| ());
     let refused = open(Arc::new(real(root.path())), options(None)).map(|_| ());
-    assert!(matches!(refused, Err(OpenError::NotDataDirectory { found }) if found == "stranger"));
+    for refused in [refused, over_shim] {
+        assert!(matches!(refused, Err(OpenError::NotDataDirectory { found }) if found == "stranger"));
+    }
     let left =
         std::fs::read_dir(root.path()).expect("listed").map(|entry| entry.expect("an entry").file_name());
     assert_eq!(left.collect::<Vec<_>>(), ["stranger"]);
