@@ -3,6 +3,7 @@
 use super::topics::{create, delete, new_topic};
 use super::{Harness, bases, config};
 use crate::NodeConfig;
+use crate::command::{Command, Descriptor};
 use crate::event::Event;
 use crate::request::*;
 use crate::sample::batch;
@@ -305,6 +306,33 @@ fn records_that_break_a_rule_of_their_topic_are_named() {
     let late = Some((1, now + 3_600_001));
     assert_eq!(send(Some((3, now - 1001)), late, None), (ErrorCode::InvalidTimestamp, vec![1, 3]));
     assert_eq!(send(Some((0, now)), Some((0, now)), Some(2)), (ErrorCode::InvalidRecord, vec![2]));
+}
+
+/// Seed 3316 of the one-node world: the node stopped, and again at each start.
+#[test]
+fn a_partition_may_grow_and_go_within_one_entry() {
+    let mut h = harness();
+    h.held = true;
+    let topics = vec![TopicRef::Name("a".into())];
+    let deletion = h.ask(Request::DeleteTopics(DeleteTopics { topics, timeout: Duration::from_secs(5) }));
+    let late = h.ask(produce(None, 1));
+    // While memory is full nothing is proposed: what the deletion leads to joins the batch that waits.
+    let roomy = std::mem::replace(&mut h.node.config.tail_bytes_max, 0);
+    let (id, job) = h.jobs.pop_front().expect("the catalogue's commit");
+    let result = h.disk.run(job);
+    h.event(Event::JobDone { id, result });
+    h.node.config.tail_bytes_max = roomy;
+    h.release();
+    assert!(h.answer(deletion).is_some());
+    assert_eq!(h.answer(late).map(produced), Some((ErrorCode::None, 0)));
+    let entries = h.disk.entries.values().flatten().filter(|entry| !entry.descriptor.is_empty());
+    let mut descriptors = entries.map(|entry| Descriptor::decode(&entry.descriptor).expect("as written"));
+    let grows_and_goes = |commands: &[Command]| matches!(commands, [Command::Append { partition, .. }, Command::DeletePartition(gone)] if partition == gone);
+    assert!(descriptors.any(|it| grows_and_goes(&it.commands)), "both are in one entry");
+    assert_eq!(h.status().tail_bytes, 0);
+    let h = h.crash();
+    assert!(h.status().ready, "the entry is replayed");
+    assert_eq!((h.status().partitions, h.status().tail_bytes), (0, 0));
 }
 
 #[test]
