@@ -1,6 +1,6 @@
 //! Large buffers that are used again. Memory that is fresh from the system costs a fault and a cleared page for each 4 KiB,
 //! which is more than the copy into it; memory that was used before costs nothing. What is in a buffer when it is taken is
-//! whatever was there: its user shows only what it wrote.
+//! whatever was there: its user shows only what it wrote (docs/decisions/0009).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
