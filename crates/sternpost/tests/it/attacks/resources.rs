@@ -81,6 +81,7 @@ fn idle_connections(scene: &Scene) {
         Client::new(stream).metadata(None);
     }
     let each = scene.node.resident_bytes().saturating_sub(before) / count;
+    println!("{count} idle connections: {each} bytes each");
     assert!(each < IDLE_BYTES_MAX, "{each} bytes for an idle connection");
 }
 
