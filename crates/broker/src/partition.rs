@@ -278,6 +278,11 @@ impl Partition {
         Some(self.tail.iter().skip(self.tail_index(offset)).take_while(fits).cloned().collect())
     }
 
+    /// Whether a segment lies wholly below the log start.
+    pub fn has_trimmed_segment(&self) -> bool {
+        self.segments.first().is_some_and(|segment| segment.end_offset <= self.log.log_start)
+    }
+
     /// The segment that holds `offset`.
     pub fn segment_of(&self, offset: Offset) -> Option<SegmentMeta> {
         let behind = self.segments.partition_point(|segment| segment.base_offset <= offset);

@@ -170,7 +170,7 @@ pub enum Done {
 /// How a job failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobError {
-    /// No space left; nothing was changed. The same job may be given again later.
+    /// No space left; nothing was changed, except that a checkpoint may have let trimmed and dropped segments go. The same job may be given again later.
     NoSpace,
     /// These offsets of a segment fail their checks: never serve them.
     Damaged {

@@ -16,6 +16,9 @@ const MAGIC: u64 = u64::from_le_bytes(*b"SPCHECKP");
 /// Size of a slot's header, bytes.
 const HEADER_BYTES: usize = 64;
 
+/// Most bytes that a segment to be deleted takes in a slot: its partition (17 to 22) and its offset (up to 10).
+const DELETE_BYTES_MAX: usize = 32;
+
 /// Paths of the slots.
 pub const SLOTS: [&str; 2] = ["checkpoint.0", "checkpoint.1"];
 
@@ -245,11 +248,28 @@ pub fn write<D: Disk>(
 ) -> Result<(), Failed> {
     let path = SLOTS[slot];
     let is_new = !disk.exists(path).map_err(Failed::Before)?;
+    reserve(disk, SLOTS[1 - slot], size(content)).map_err(Failed::Before)?;
     write_to(disk, path, is_new, content, mutant)?;
     if is_new && mutant != Some(Mutant::DirectoryNotSynced) {
         disk.sync_dir("").map_err(Failed::Sync)?;
     }
     Ok(())
+}
+
+/// Space in the other slot, if there is one, for the next checkpoint: one that only lets segments go never lacks it.
+fn reserve<D: Disk>(disk: &D, path: &str, size: u64) -> io::Result<()> {
+    if !disk.exists(path)? {
+        return Ok(()); // an empty file would be taken for a slot that was cut off
+    }
+    let file = disk.open(path)?;
+    if file.len()? < size { file.allocate(size) } else { Ok(()) }
+}
+
+/// Bytes that a slot takes: with those that it will take when all its segments are let go.
+fn size(content: &Content) -> u64 {
+    let states: usize = content.shards.iter().map(|shard| shard.state.len()).sum();
+    let segments: usize = content.manifest.values().map(Vec::len).sum();
+    padded((encode(content).len() + states + segments * DELETE_BYTES_MAX) as u64)
 }
 
 /// Replaces a slot in one step by the same content, durable: for a slot that may only be in the page cache (rule 2).
@@ -269,10 +289,8 @@ fn write_to<D: Disk>(
     mutant: Option<Mutant>,
 ) -> Result<(), Failed> {
     let head = encode(content);
-    let states: usize = content.shards.iter().map(|shard| shard.state.len()).sum();
-    let size = padded((head.len() + states) as u64);
     let file = if is_new { disk.create(path) } else { disk.open(path) }.map_err(Failed::Before)?;
-    file.allocate(size).map_err(Failed::Before)?;
+    file.allocate(size(content)).map_err(Failed::Before)?;
     let states = content.shards.iter().filter(|shard| !shard.state.is_empty());
     let pieces: Vec<IoSlice<'_>> =
         std::iter::once(IoSlice::new(&head)).chain(states.map(|shard| IoSlice::new(&shard.state))).collect();

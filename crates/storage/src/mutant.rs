@@ -48,11 +48,13 @@ pub enum Mutant {
     AppliedEntriesReplayed,
     /// Rule 13: a commit that does not fit is written behind the end of the preallocated file.
     WritesBehindPreallocation,
+    /// A checkpoint that only lets segments go takes the shards' new state, without the batches that it stands on.
+    ReleaseTakesNewState,
 }
 
 impl Mutant {
     /// All of them, for the run that must kill each.
-    pub const ALL: [Mutant; 22] = [
+    pub const ALL: [Mutant; 23] = [
         Mutant::AckBeforeFsync,
         Mutant::VoteNotSynced,
         Mutant::PageCacheTrusted,
@@ -75,5 +77,6 @@ impl Mutant {
         Mutant::SuffixNotReplaced,
         Mutant::AppliedEntriesReplayed,
         Mutant::WritesBehindPreallocation,
+        Mutant::ReleaseTakesNewState,
     ];
 }

@@ -12,7 +12,7 @@ use crate::disk::{Disk, DiskFile, is_no_space};
 use crate::known::{Known, sync};
 use crate::mutant::Mutant;
 use format::{BlockHeader, SegmentHeader, Stretch};
-use model::job::{Checkpoint, Done, JobError, PartitionSegments, SegmentFlush, SegmentMeta};
+use model::job::{Checkpoint, Done, JobError, PartitionSegments, SegmentFlush, SegmentMeta, ShardCheckpoint};
 use model::{Offset, PartitionId, StoredBatch};
 use read::OpenSegments;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,10 @@ pub struct Segments<D: Disk> {
     known: Arc<Known>,
     mutant: Option<Mutant>,
     manifest: Manifest,
+    /// The shards of the newest checkpoint.
+    shards: Vec<ShardCheckpoint>,
+    /// Checkpoints that only let segments go.
+    releases: u64,
     sequence: u64,
     /// Slot of the newest checkpoint.
     slot: usize,
@@ -83,6 +87,8 @@ impl<D: Disk> Segments<D> {
             known,
             mutant,
             manifest: content.manifest,
+            shards: content.shards,
+            releases: 0,
             sequence: content.sequence,
             slot,
             deletes: content.deletes.into_iter().chain(leftovers).collect(),
@@ -92,13 +98,66 @@ impl<D: Disk> Segments<D> {
         }
     }
 
-    /// Makes batches and state durable together.
+    /// Makes batches and state durable together. Without space for the batches, first lets go what nobody needs any more.
     ///
     /// # Errors
-    /// `NoSpace`: nothing changed, try again later. `Device`: never use it again.
+    /// `NoSpace`: nothing changed but that trimmed and dropped segments may be gone; try again later. `Device`: never use it again.
     pub fn checkpoint(&mut self, job: Checkpoint) -> Result<Done, JobError> {
         self.known.usable()?;
-        let mut work = Work {
+        match self.attempt(&job) {
+            Err(JobError::NoSpace) if self.release(&job)? => self.attempt(&job),
+            other => other,
+        }
+    }
+
+    /// How often segments were let go for want of space.
+    pub fn releases(&self) -> u64 {
+        self.releases
+    }
+
+    fn attempt(&mut self, job: &Checkpoint) -> Result<Done, JobError> {
+        let mut work = self.work(job.flushes.len());
+        for flush in &job.flushes {
+            if let Err(error) = self.flush(&mut work, flush) {
+                return Err(self.give_up(&work, "write a segment", error));
+            }
+        }
+        let deletes = self.deletes_after(&mut work, job);
+        self.record(&mut work, job.shards.clone(), job.clean, deletes)?;
+        self.write_indexes(std::mem::take(&mut work.blocks), &work.sealed);
+        // What an earlier attempt let go is news as well.
+        work.changed.extend(job.trims.iter().map(|(partition, _)| *partition));
+        let segments = |partition: &PartitionId| self.manifest.get(partition).cloned().unwrap_or_default();
+        let changed = work
+            .changed
+            .iter()
+            .map(|partition| PartitionSegments { partition: *partition, segments: segments(partition) });
+        Ok(Done::Checkpoint { changed: changed.collect() })
+    }
+
+    /// Records that trimmed and dropped segments are gone, and nothing else: the shards stay where the last checkpoint has them, and the
+    /// WAL, which is kept from there, has the entries that trimmed and dropped (docs/decisions/0008). Needs no space. `false` when there is
+    /// nothing to let go, or no space even for that.
+    fn release(&mut self, job: &Checkpoint) -> Result<bool, JobError> {
+        let mut work = self.work(0);
+        let deletes = self.deletes_after(&mut work, job);
+        if deletes.is_empty() {
+            return Ok(false);
+        }
+        let shards = match self.mutant {
+            Some(Mutant::ReleaseTakesNewState) => job.shards.clone(),
+            _ => self.shards.clone(),
+        };
+        match self.record(&mut work, shards, false, deletes) {
+            Ok(()) => self.releases += 1,
+            Err(JobError::NoSpace) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    fn work(&self, flushes: usize) -> Work<D::File> {
+        Work {
             manifest: self.manifest.clone(),
             changed: BTreeSet::new(),
             touched: Vec::new(),
@@ -106,39 +165,42 @@ impl<D: Disk> Segments<D> {
             directories: BTreeSet::new(),
             blocks: Vec::new(),
             sealed: Vec::new(),
-            syncs_each: job.flushes.len() <= SYNC_EACH_MAX && self.unlinked.len() <= SYNC_EACH_MAX,
-        };
-        for flush in &job.flushes {
-            if let Err(error) = self.flush(&mut work, flush) {
-                return Err(self.give_up(&work, "write a segment", error));
-            }
+            syncs_each: flushes <= SYNC_EACH_MAX && self.unlinked.len() <= SYNC_EACH_MAX,
         }
+    }
+
+    /// Takes trimmed and dropped segments out of the manifest; what nobody refers to then.
+    fn deletes_after(&self, work: &mut Work<D::File>, job: &Checkpoint) -> BTreeSet<(PartitionId, Offset)> {
         let mut deletes: BTreeSet<_> = self.deletes.difference(&self.unlinked).copied().collect();
-        deletes.extend(trim(&mut work, &job));
+        deletes.extend(trim(work, job));
         deletes.retain(|(partition, base)| !refers(&work.manifest, partition, *base));
+        deletes
+    }
+
+    /// Makes the next slot durable with what it refers to; only then takes names away.
+    fn record(
+        &mut self,
+        work: &mut Work<D::File>,
+        shards: Vec<ShardCheckpoint>,
+        clean: bool,
+        deletes: BTreeSet<(PartitionId, Offset)>,
+    ) -> Result<(), JobError> {
         if self.mutant == Some(Mutant::DeleteBeforeCheckpoint) {
             deletes.iter().for_each(|(partition, base)| drop(self.disk.unlink(&path(partition, *base))));
         }
-        self.make_durable(&work)?;
-        let content = self.content(&work, job, &deletes);
+        self.make_durable(work)?;
+        let content = self.content(work, shards, clean, &deletes);
         let slot = if self.mutant == Some(Mutant::CheckpointOneSlot) { 0 } else { 1 - self.slot };
         match checkpoint::write(&*self.disk, slot, &content, self.mutant) {
             Ok(()) => {}
-            Err(Failed::Before(error)) => return Err(self.give_up(&work, "write a checkpoint", error)),
+            Err(Failed::Before(error)) => return Err(self.give_up(work, "write a checkpoint", error)),
             Err(Failed::Sync(error)) => return Err(self.known.fail("sync a checkpoint", &error)),
         }
         self.known.on_checkpoint(content.sequence, &content.shards, content.clean);
-        (self.slot, self.sequence) = (slot, content.sequence);
+        (self.slot, self.sequence, self.shards) = (slot, content.sequence, content.shards);
         (self.deletes, self.unlinked) = (deletes, BTreeSet::new());
-        self.manifest = work.manifest;
-        self.unlink_deletes()?;
-        self.write_indexes(work.blocks, &work.sealed);
-        let segments = |partition: &PartitionId| self.manifest.get(partition).cloned().unwrap_or_default();
-        let changed = work
-            .changed
-            .iter()
-            .map(|partition| PartitionSegments { partition: *partition, segments: segments(partition) });
-        Ok(Done::Checkpoint { changed: changed.collect() })
+        self.manifest = std::mem::take(&mut work.manifest);
+        self.unlink_deletes()
     }
 
     /// The segments of all partitions, as the durable checkpoint has them.
@@ -149,20 +211,21 @@ impl<D: Disk> Segments<D> {
     fn content(
         &self,
         work: &Work<D::File>,
-        job: Checkpoint,
+        shards: Vec<ShardCheckpoint>,
+        clean: bool,
         deletes: &BTreeSet<(PartitionId, Offset)>,
     ) -> Content {
         let state = self.known.state();
         // A clean end must not hide entries that only the WAL has.
-        let applied: BTreeMap<_, _> = job.shards.iter().map(|shard| (shard.shard, shard.applied)).collect();
+        let applied: BTreeMap<_, _> = shards.iter().map(|shard| (shard.shard, shard.applied)).collect();
         let covered =
             state.last.iter().all(|(shard, last)| applied.get(shard).is_some_and(|applied| last <= applied));
         Content {
             sequence: self.sequence + 1,
             synced_upto: state.synced_upto,
             epoch: state.epoch,
-            clean: job.clean && covered,
-            shards: job.shards,
+            clean: clean && covered,
+            shards,
             manifest: work.manifest.clone(),
             deletes: deletes.iter().copied().collect(),
         }
@@ -279,7 +342,7 @@ impl<D: Disk> Segments<D> {
     }
 
     /// Takes back what an attempt made that nobody refers to.
-    fn give_up(&self, work: &Work<D::File>, what: &str, error: io::Error) -> JobError {
+    fn give_up(&mut self, work: &Work<D::File>, what: &str, error: io::Error) -> JobError {
         if !is_no_space(&error) {
             return self.known.fail(what, &error);
         }
@@ -288,6 +351,8 @@ impl<D: Disk> Segments<D> {
                 return self.known.fail("give a segment back", &error);
             }
         }
+        // Durably gone before the next checkpoint counts, or a power cut brings back what no checkpoint knows.
+        self.unlinked.extend(work.created.iter().copied());
         JobError::NoSpace
     }
 

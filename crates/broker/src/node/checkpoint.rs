@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) is_due: bool,
     /// Partitions deleted since the last one.
     pub(super) drops: Vec<PartitionId>,
+    /// A deletion or a new log start since the last one began lets segments go.
+    pub(super) frees_space: bool,
     /// Bytes committed since the last one began.
     pub(super) unflushed_bytes: usize,
     /// Finished ones.
@@ -68,7 +70,9 @@ impl Node {
         let full = state.unflushed_bytes >= self.config.checkpoint_bytes
             || self.wal.held >= self.config.wal_held_bytes_max
             // Proposals wait for room in memory: whatever the sizes are set to, this must make some.
-            || self.is_tail_full();
+            || self.is_tail_full()
+            // Nothing else gives space back.
+            || state.frees_space && self.refuses_records();
         let ahead = || self.shards.iter().any(crate::shard::Shard::is_ahead_of_checkpoint);
         if (full || state.is_due) && ahead() {
             self.start_checkpoint(now, false, out);
@@ -92,11 +96,7 @@ impl Node {
             for id in ids {
                 let settings = self.topic_settings(id.topic);
                 let partition = &self.shards[at].partitions[&id];
-                if partition
-                    .segments
-                    .first()
-                    .is_some_and(|segment| segment.end_offset <= partition.log.log_start)
-                {
+                if partition.has_trimmed_segment() {
                     job.trims.push((id, partition.log.log_start));
                 }
                 if !partition.is_dirty() {
@@ -112,6 +112,7 @@ impl Node {
                 job.flushes.push(SegmentFlush { partition: id, batches, roll_bytes, roll_ms });
             }
         }
+        self.checkpoint.frees_space = false;
         job.drops = std::mem::take(&mut self.checkpoint.drops);
         let id = self.next_job();
         self.checkpoint.under_way = Some(UnderWay {

@@ -399,6 +399,7 @@ impl Node {
                 }
                 // Gone when the same entry deletes it: `Gone` comes next, with the waiting and these bytes.
                 let Some(found) = self.shards[shard].partitions.get_mut(&partition) else { return };
+                self.checkpoint.frees_space |= found.has_trimmed_segment();
                 self.woken.extend(found.fetches.iter().copied());
                 let end = found.log.log_end;
                 let (done, wait) =
@@ -411,6 +412,7 @@ impl Node {
                 self.tail_bytes -= tail_bytes;
                 self.woken.extend(waiting);
                 self.checkpoint.drops.push(partition);
+                self.checkpoint.frees_space = true;
             }
             Applied::Catalog(change) => self.on_catalog_change(now, change, out),
             Applied::Then(then) => self.on_then(now, shard, then, out),

@@ -435,7 +435,14 @@ impl World {
         let result = match job {
             Job::Append(append) => live.wal.append(append),
             Job::Recycle(recycle) => live.wal.recycle(&recycle),
-            Job::Checkpoint(checkpoint) => live.segments.checkpoint(checkpoint),
+            Job::Checkpoint(checkpoint) => {
+                let (before, flushes) = (live.segments.releases(), !checkpoint.flushes.is_empty());
+                let result = live.segments.checkpoint(checkpoint);
+                if live.segments.releases() > before && flushes {
+                    self.counters.count("node: full disk got space back");
+                }
+                result
+            }
             Job::Read(read) => {
                 let result = live.reader.read(&read);
                 if let Some(next) = live.reader.next(&read, &result) {

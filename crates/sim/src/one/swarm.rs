@@ -84,6 +84,7 @@ pub const DEMANDED: &[&str] = &[
     "node: clean shutdown",
     "node: connection closed for a produce without an answer",
     "node: damage found",
+    "node: full disk got space back",
     "node: log recycled",
     "node: marker",
     "node: records read from segments",

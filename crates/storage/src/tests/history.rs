@@ -208,8 +208,12 @@ impl World {
                 state: Bytes::from(format!("state of {} at {applied}", shard.0)),
             });
         }
+        let releases = self.opened.segments.releases();
         match self.opened.segments.checkpoint(job) {
             Ok(_) => self.model = after,
+            Err(JobError::NoSpace) if self.opened.segments.releases() > releases => {
+                self.model.start = after.start;
+            }
             Err(JobError::NoSpace) => {}
             Err(error) => {
                 self.maybe = Some(after);
@@ -450,7 +454,8 @@ fn nothing_durable_is_lost_and_nothing_appears() {
 /// Mutants that need bytes to rot (`damage.rs` shows those), or more histories than a short run has.
 const NOT_HERE: [Mutant; 3] =
     [Mutant::DamageTakenForTornTail, Mutant::BlockChecksumIgnored, Mutant::CheckpointChecksumIgnored];
-const RARE: [Mutant; 2] = [Mutant::CheckpointCacheTrusted, Mutant::HardStateNotCarried];
+const RARE: [Mutant; 3] =
+    [Mutant::CheckpointCacheTrusted, Mutant::HardStateNotCarried, Mutant::ReleaseTakesNewState];
 
 #[test]
 fn mutants_are_noticed() {

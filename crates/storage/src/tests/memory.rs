@@ -17,6 +17,8 @@ pub enum Fault {
     Io,
     /// The call says that space ran out, if it is one that can.
     NoSpace,
+    /// As `NoSpace`, and no file can be synced.
+    NoSpaceNoSync,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -119,7 +121,9 @@ impl MemoryDisk {
                 state.hits += 1;
                 Err(io::Error::other("input/output error"))
             }
-            Some((at, Fault::NoSpace)) if state.calls >= at && state.calls < at + 40 && grows => {
+            Some((at, Fault::NoSpace | Fault::NoSpaceNoSync))
+                if state.calls >= at && state.calls < at + 40 && grows =>
+            {
                 state.hits += 1;
                 Err(io::ErrorKind::StorageFull.into())
             }
@@ -441,12 +445,16 @@ impl DiskFile for MemoryFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.call(false)?;
+        if let Some((_, Fault::NoSpaceNoSync)) = state.fault {
+            return Err(io::Error::other("input/output error"));
+        }
         state.inodes[self.inode].settle();
         Ok(())
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        let mut state = self.disk.call(true)?;
+        let reserved = self.disk.state().inodes[self.inode].allocated;
+        let mut state = self.disk.call(len > reserved)?;
         let inode = &mut state.inodes[self.inode];
         if (inode.bytes.len() as u64) < len {
             inode.dirty.insert(inode.bytes.len() / SECTOR);

@@ -2,6 +2,7 @@
 //! done before it.
 
 mod data;
+mod full;
 mod groups;
 mod topics;
 
@@ -25,23 +26,26 @@ pub struct MemoryDisk {
     hard_states: BTreeMap<ShardId, HardState>,
     shards: Vec<ShardCheckpoint>,
     segments: BTreeMap<PartitionId, Vec<(SegmentMeta, Vec<StoredBatch>)>>,
+    /// Bytes of the log's room that something else has taken.
+    room_taken: u64,
 }
+
+const ROOM: u64 = 1 << 30;
 
 impl MemoryDisk {
     fn append(&mut self, append: WalAppend) -> Done {
-        assert!(!append.entries.is_empty() || !append.hard_states.is_empty());
         for entry in append.entries {
             let log = self.entries.entry(entry.shard).or_default();
             log.retain(|before| before.index < entry.index);
             log.push(entry);
         }
         self.hard_states.extend(append.hard_states);
-        Done::Append { room: 1 << 30, held: 0 }
+        Done::Append { room: ROOM - self.room_taken, held: 0 }
     }
 
-    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Done {
+    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Done {
         let mut changed = Vec::new();
-        for flush in checkpoint.flushes {
+        for flush in std::mem::take(&mut checkpoint.flushes) {
             let segments = self.segments.entry(flush.partition).or_default();
             let first = flush.batches.first().expect("a flush has batches").base_offset;
             if let Some((last, _)) = segments.last() {
@@ -59,13 +63,8 @@ impl MemoryDisk {
             segments.push((meta, flush.batches));
             changed.push(flush.partition);
         }
-        for (partition, log_start) in checkpoint.trims {
-            self.segments.entry(partition).or_default().retain(|(meta, _)| meta.end_offset > log_start);
-            changed.push(partition);
-        }
-        for partition in checkpoint.drops {
-            self.segments.remove(&partition);
-        }
+        self.release(&checkpoint);
+        changed.extend(checkpoint.trims.iter().map(|(partition, _)| *partition));
         self.shards = checkpoint.shards;
         let found = |partition: PartitionId| PartitionSegments {
             partition,
@@ -76,6 +75,16 @@ impl MemoryDisk {
                 .unwrap_or_default(),
         };
         Done::Checkpoint { changed: changed.into_iter().map(found).collect() }
+    }
+
+    /// What a full disk can still do.
+    fn release(&mut self, checkpoint: &Checkpoint) {
+        for (partition, log_start) in &checkpoint.trims {
+            self.segments.entry(*partition).or_default().retain(|(meta, _)| meta.end_offset > *log_start);
+        }
+        for partition in &checkpoint.drops {
+            self.segments.remove(partition);
+        }
     }
 
     fn all_batches(&self, partition: PartitionId) -> impl Iterator<Item = &StoredBatch> {
@@ -90,7 +99,7 @@ impl MemoryDisk {
                 for (shard, from) in recycle.keep_from {
                     self.entries.entry(shard).or_default().retain(|entry| entry.index >= from);
                 }
-                Done::Recycle { room: 1 << 30, held: 0 }
+                Done::Recycle { room: ROOM - self.room_taken, held: 0 }
             }
             Job::Read(read) => {
                 let wanted = |batch: &&StoredBatch| {
@@ -125,7 +134,7 @@ impl MemoryDisk {
                 .collect(),
             entries: self.entries.iter().map(|(id, log)| behind(id, log)).collect(),
             hard_states: self.hard_states.iter().map(|(id, state)| (*id, *state)).collect(),
-            room: 1 << 30,
+            room: ROOM - self.room_taken,
             ..Recovered::default()
         }
     }
@@ -213,7 +222,10 @@ impl Harness {
             }
             let Some((id, job)) = self.jobs.pop_front() else { return };
             let result = match job {
-                Job::Checkpoint(_) if self.no_space_for_checkpoints => Err(JobError::NoSpace),
+                Job::Checkpoint(checkpoint) if self.no_space_for_checkpoints => {
+                    self.disk.release(&checkpoint);
+                    Err(JobError::NoSpace)
+                }
                 job => self.disk.run(job),
             };
             self.node.step(self.now, Event::JobDone { id, result }, &mut effects);
