@@ -12,6 +12,7 @@ mod lru;
 mod mutant;
 mod open;
 pub mod recover;
+mod reserve;
 mod segments;
 mod sweep;
 mod wal;

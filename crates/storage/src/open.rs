@@ -6,6 +6,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::identity::{self, Identity, Unreadable};
 use crate::known::Known;
 use crate::mutant::Mutant;
+use crate::reserve::{self, Reserve};
 use crate::segments::read::{OpenSegments, Reader};
 use crate::segments::{self, Segments};
 use crate::wal::files::{self, Spare};
@@ -128,12 +129,19 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options) -> Result<Opened<D>, OpenEr
     if !disk.lock()? {
         return Err(OpenError::Locked);
     }
+    match begin(&disk, options) {
+        Err(OpenError::NoSpace) if reserve::give_back(&*disk)? => begin(&disk, options),
+        other => other,
+    }
+}
+
+fn begin<D: Disk>(disk: &Arc<D>, options: Options) -> Result<Opened<D>, OpenError> {
     let mutant = options.mutant;
-    let mut identity = find_identity(&*disk, &options)?;
-    let mut notes = recover::notes(&*disk)?;
-    let (content, slot, mut damage) = find_checkpoint(&*disk, mutant, &mut notes)?;
+    let mut identity = find_identity(&**disk, &options)?;
+    let mut notes = recover::notes(&**disk)?;
+    let (content, slot, mut damage) = find_checkpoint(&**disk, mutant, &mut notes)?;
     let from = coordinates(&content);
-    let mut replayed = replay(&*disk, &from, mutant)?;
+    let mut replayed = replay(&**disk, &from, mutant)?;
     if let Some((path, version)) = replayed.version {
         return Err(OpenError::Version { path, version });
     }
@@ -146,12 +154,12 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options) -> Result<Opened<D>, OpenEr
         identity.incarnation += 1;
         disk.create_dir_all(files::DIRECTORY)?;
         disk.create_dir_all(segments::DIRECTORY)?;
-        identity::store(&*disk, &identity)?;
+        identity::store(&**disk, &identity)?;
         let is_cached_only = content.sequence > replayed.checkpoint;
         if content.sequence > 0 && is_cached_only && mutant != Some(Mutant::CheckpointCacheTrusted) {
-            checkpoint::settle(&*disk, slot, &content)?;
+            checkpoint::settle(&**disk, slot, &content)?;
         }
-        if content.clean { Vec::new() } else { sweep::sweep(&*disk, &content, &replayed.names, &mut notes)? }
+        if content.clean { Vec::new() } else { sweep::sweep(&**disk, &content, &replayed.names, &mut notes)? }
     } else {
         known.state().failed = damage.as_ref().map(|damage| format!("the log is damaged: {damage}"));
         Vec::new()
@@ -161,7 +169,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options) -> Result<Opened<D>, OpenEr
         state.checkpoint = content.sequence;
         state.applied = from.shards.iter().map(|(shard, (applied, ..))| (*shard, *applied)).collect();
     }
-    let wal = start_wal(&disk, &known, &options, &mut replayed, identity.incarnation, damage.is_none())?;
+    let wal = start_wal(disk, &known, &options, &mut replayed, identity.incarnation, damage.is_none())?;
     known.state().last = replayed.shards.iter().map(|(shard, log)| (*shard, log.row.last)).collect();
     let recovered = Recovered {
         shards: content.shards.clone(),
@@ -185,9 +193,13 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options) -> Result<Opened<D>, OpenEr
         notes,
         damage,
     };
+    let mut reserve = Reserve::new(&options.wal);
+    if recovered.damage.is_none() {
+        reserve.put_by(&**disk)?;
+    }
     let readers = Arc::new(OpenSegments::new());
     let reader = Reader::new(disk.clone(), mutant, readers.clone());
-    let segments = Segments::new(disk, known, mutant, content, slot, leftovers, readers);
+    let segments = Segments::new(disk.clone(), known, mutant, (content, slot), leftovers, readers, reserve);
     Ok(Opened { identity, wal, segments, reader, recovered })
 }
 
@@ -235,8 +247,8 @@ fn start_wal<D: Disk>(
     }
     match wal.begin(rewritten) {
         Ok(()) => Ok(wal),
-        // Reading and deleting need no room for appends.
-        Err(JobError::NoSpace) if rewritten.is_empty() => {
+        // Reading needs no room for appends.
+        Err(JobError::NoSpace) if rewritten.is_empty() && !disk.exists(reserve::PATH)? => {
             disk.sync_dir(files::DIRECTORY)?;
             Ok(wal)
         }
@@ -257,7 +269,8 @@ fn find_identity<D: Disk>(disk: &D, options: &Options) -> Result<Identity, OpenE
         Err(Unreadable::Missing) => {
             let names = disk.list("")?;
             let ours = |name: &str| {
-                checkpoint::SLOTS.contains(&name) || name == files::DIRECTORY || name == segments::DIRECTORY
+                checkpoint::SLOTS.contains(&name)
+                    || [files::DIRECTORY, segments::DIRECTORY, reserve::PATH].contains(&name)
             };
             let harmless = ["lock", "lost+found", ".shim", identity::PATH_NEW];
             for entry in &names {

@@ -11,6 +11,7 @@ use crate::checkpoint::{self, Content, Failed, Manifest};
 use crate::disk::{Disk, DiskFile, is_no_space};
 use crate::known::{Known, sync};
 use crate::mutant::Mutant;
+use crate::reserve::Reserve;
 use format::{BlockHeader, SegmentHeader, Stretch};
 use model::job::{Checkpoint, Done, JobError, PartitionSegments, SegmentFlush, SegmentMeta, ShardCheckpoint};
 use model::{Offset, PartitionId, StoredBatch};
@@ -58,6 +59,7 @@ pub struct Segments<D: Disk> {
     unlinked: BTreeSet<(PartitionId, Offset)>,
     indexed: BTreeMap<(PartitionId, Offset), Vec<BlockHeader>>,
     readers: Arc<OpenSegments<D::File>>,
+    reserve: Reserve,
 }
 
 /// What a checkpoint did so far.
@@ -77,10 +79,10 @@ impl<D: Disk> Segments<D> {
         disk: Arc<D>,
         known: Arc<Known>,
         mutant: Option<Mutant>,
-        content: Content,
-        slot: usize,
+        (content, slot): (Content, usize),
         leftovers: Vec<(PartitionId, Offset)>,
         readers: Arc<OpenSegments<D::File>>,
+        reserve: Reserve,
     ) -> Segments<D> {
         Segments {
             disk,
@@ -95,6 +97,7 @@ impl<D: Disk> Segments<D> {
             unlinked: BTreeSet::new(),
             indexed: BTreeMap::new(),
             readers,
+            reserve,
         }
     }
 
@@ -106,7 +109,12 @@ impl<D: Disk> Segments<D> {
         self.known.usable()?;
         match self.attempt(&job) {
             Err(JobError::NoSpace) if self.release(&job)? => self.attempt(&job),
-            other => other,
+            Ok(done) => {
+                let put_by = self.reserve.put_by(&*self.disk);
+                put_by.map_err(|error| self.known.fail("put space by for a start", &error))?;
+                Ok(done)
+            }
+            Err(error) => Err(error),
         }
     }
 

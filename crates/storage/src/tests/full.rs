@@ -2,8 +2,9 @@
 
 use super::history::{batch, entry, options, partition};
 use super::memory::{Fault, MemoryDisk};
+use crate::reserve::Reserve;
 use crate::segments::path;
-use crate::{Mutant, Opened, open};
+use crate::{Disk, Mutant, OpenError, Opened, open};
 use model::job::{Checkpoint, Done, JobError, SegmentFlush, SegmentMeta, ShardCheckpoint, WalAppend};
 use model::{HardState, LeaderEpoch, LogIndex, Offset, PartitionId, ShardId, StoredBatch, Term};
 use std::sync::Arc;
@@ -164,4 +165,49 @@ fn letting_go_with_the_new_state_is_noticed() {
     node.segments.checkpoint(job).expect_err("no space");
     let node = opened(&disk.after_process_crash(), None);
     assert!(node.recovered.entries.is_empty(), "entries are lost that no segment has");
+}
+
+/// The log's end goes into a new file, and there is room for the deletion that will make space.
+#[test]
+fn a_start_on_a_full_disk_takes_the_space_put_by() {
+    let disk = MemoryDisk::default();
+    let room = node(&disk, 2, None).recovered.room;
+    for cut in [disk.after_process_crash(), disk.after_power_cut(1), disk.after_power_cut(2)] {
+        cut.fail_after(1, Fault::NoSpaceBesideReserve);
+        let mut node = opened(&cut, None);
+        assert!(cut.heal() > 0 && !cut.files().contains(&"reserve".to_owned()));
+        let entries: usize = node.recovered.entries.iter().map(|(_, entries)| entries.len()).sum();
+        assert_eq!((entries, node.recovered.room > 0), (2, room > 0));
+        append(&mut node, 3);
+        node.segments.checkpoint(next(2)).expect("space has come");
+        assert!(cut.files().contains(&"reserve".to_owned()), "put by again");
+    }
+}
+
+#[test]
+fn without_space_put_by_a_start_says_what_to_do() {
+    let disk = MemoryDisk::default();
+    drop(node(&disk, 2, None));
+    let cut = disk.after_process_crash();
+    cut.unlink("reserve").expect("it was put by");
+    cut.fail_after(1, Fault::NoSpace);
+    let refused = open(Arc::new(cut), options(None)).map(|_| ());
+    assert!(matches!(refused, Err(OpenError::NoSpace)), "{refused:?}");
+}
+
+#[test]
+fn a_device_that_fails_while_space_is_put_by_is_final() {
+    let disk = MemoryDisk::default();
+    let mut node = node(&disk, 2, None);
+    drop(node.segments.checkpoint(next(2)).expect("a checkpoint"));
+    let mut reserve = Reserve::new(&options(None).wal);
+    disk.unlink("reserve").expect("it was put by");
+    disk.fail_after(3, Fault::Io);
+    assert!(reserve.put_by(&disk).is_err());
+    disk.heal();
+    reserve.put_by(&disk).expect("space");
+    disk.unlink("reserve").expect("it is put by");
+    disk.fail_after(1, Fault::NoSpace);
+    Reserve::new(&options(None).wal).put_by(&disk).expect("none is no error");
+    assert!(!disk.files().contains(&"reserve".to_owned()));
 }

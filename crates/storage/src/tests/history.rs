@@ -439,7 +439,7 @@ fn cut(world: &mut World) -> MemoryDisk {
 
 /// Seeds of one test run; `STORAGE_HISTORIES` asks for more.
 fn seeds() -> u64 {
-    std::env::var("STORAGE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(40)
+    std::env::var("STORAGE_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Fault {
     NoSpace,
     /// As `NoSpace`, and no file can be synced.
     NoSpaceNoSync,
+    /// No space for as long as some is put by for a start.
+    NoSpaceBesideReserve,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -124,6 +126,10 @@ impl MemoryDisk {
             Some((at, Fault::NoSpace | Fault::NoSpaceNoSync))
                 if state.calls >= at && state.calls < at + 40 && grows =>
             {
+                state.hits += 1;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some((_, Fault::NoSpaceBesideReserve)) if grows && state.names.contains_key("reserve") => {
                 state.hits += 1;
                 Err(io::ErrorKind::StorageFull.into())
             }
