@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use kafka::frame::{FrameReader, decode_response, encode_request};
 use kafka::message::Request;
 use kafka::message::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -121,11 +122,9 @@ impl Node {
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
     }
 
-    /// Sends a signal by name.
-    pub fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the process's end.

@@ -6,6 +6,7 @@ use kafka::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use kafka::message::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use kafka::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka::records::{BatchBuilder, Codec, NewRecord};
+use rustix::process::Signal;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One batch of one record.
@@ -68,7 +69,7 @@ fn a_signal_stops_in_good_order() {
     assert_eq!(id, sent);
     assert_eq!(answer.responses[0].partition_responses[0].base_offset, 1);
     let start = Instant::now();
-    node.signal("TERM");
+    node.signal(Signal::TERM);
     let address = node.address;
     assert!(node.wait().success());
     assert!(start.elapsed() < Duration::from_secs(20), "the long poll must not hold up the stop");
@@ -110,7 +111,7 @@ fn kills(flags: &[&str]) {
         for _ in 0..5 {
             client.send(&produce("flights", b"record"), 9);
         }
-        node.signal("KILL");
+        node.signal(Signal::KILL);
         assert!(!node.wait().success());
     }
 }

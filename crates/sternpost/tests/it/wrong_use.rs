@@ -1,6 +1,7 @@
 //! Wrong use: one clear sentence, an exit code other than 0, nothing changed.
 
 use crate::node::{Node, binary};
+use rustix::process::Signal;
 use std::path::Path;
 
 /// Runs `serve` with these arguments; it must refuse. Its words.
@@ -103,7 +104,7 @@ fn another_nodes_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let node = Node::start(&data, &["node.id=1"]);
-    node.signal("TERM");
+    node.signal(Signal::TERM);
     assert!(node.wait().success());
     let words = refused(&[
         "--listen",
