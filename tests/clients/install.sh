@@ -29,6 +29,7 @@ step() {
 system_packages() {
   local want=()
   command -v kcat >/dev/null || want+=(kcat)
+  command -v curl >/dev/null || want+=(curl) # the examples of README.md, which the test command runs
   command -v javac >/dev/null || want+=(openjdk-17-jdk-headless)
   command -v mvn >/dev/null || want+=(maven)
   command -v node >/dev/null || want+=(nodejs)
