@@ -40,7 +40,7 @@ install_() {
 size_() { [ -x "$BIN" ] || install_; echo "{\"peer\":\"sternpost\",\"binary_mb\":$(($(stat -c %s "$BIN") / 1048576))}"; }
 
 running() { # node: does a thread of the process in its pid file live (a zombie leader alone does not)
-  local p tasks; p=$(cat "$RUN/node$1.pid" 2>/dev/null) || return 1
+  local p tasks; p=$(cat "$RUN/node$1.pid" 2>/dev/null) && [ -n "$p" ] || return 1
   tasks=(/proc/"$p"/task/*)
   [ "${#tasks[@]}" -gt 1 ] || { [ -r "/proc/$p/stat" ] && ! grep -q ') [ZX] ' "/proc/$p/stat" 2>/dev/null; }
 }
@@ -68,7 +68,7 @@ up() { # node
   setsid nohup "$BIN" serve --data-dir "$DATA/node$i" --listen "127.0.0.1:${PORTS[i-1]}" --http "127.0.0.1:${HTTP_PORTS[i-1]}" \
     --set num.partitions=1 --set group.initial.rebalance.delay.ms=0 --set auto.create.topics.enable=false \
     ${STERNPOST_EXTRA:-} >>"$RUN/node$i.log" 2>&1 </dev/null &
-  echo $! >"$RUN/node$i.pid"
+  echo $! >"$RUN/node$i.pid.new" && mv "$RUN/node$i.pid.new" "$RUN/node$i.pid" # at once: others read it meanwhile
 }
 
 start() { # node count

@@ -1,9 +1,13 @@
 """Proves that the judge can fail: doctored histories, each of which must be found, and for the right reason."""
 import copy
+import os
+import subprocess
+import tempfile
 import zlib
 
 from .judge import History, judge
 
+SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "bench", "peers", "sternpost.sh")
 PARTITIONS = 12
 ROWS = 600
 
@@ -148,8 +152,18 @@ DOCTORED = {
 }
 
 
+def empty_pid_file_is_no_node():
+    """A pid file caught before its number is there once counted as a node without one, and ended the job."""
+    with tempfile.TemporaryDirectory() as home:
+        run = os.path.join(home, "sternpost", "run")
+        os.makedirs(run)
+        open(os.path.join(run, "node1.pid"), "w").close()
+        done = subprocess.run([SCRIPT, "pids"], env={**os.environ, "PEERS_HOME": home}, stdout=subprocess.PIPE, text=True)
+    return done.returncode == 0 and not done.stdout
+
+
 def selftest():
-    """Prints one line per history; True when the good one passes and every doctored one is found."""
+    """Prints one line per check; True when the good history passes, every doctored one is found and the peer script holds."""
     good = good_history()
     findings, again = judge(good)
     ok = not findings.counts and again == 5
@@ -161,4 +175,6 @@ def selftest():
         found = kind in findings.counts
         ok = ok and found
         print(f"{doctor.__name__:20} {'found' if found else 'NOT FOUND'}: {findings.counts}")
-    return ok
+    holds = empty_pid_file_is_no_node()
+    print(f"{'empty pid file':20} {'no node' if holds else 'WRONG: taken for a node'}")
+    return ok and holds
