@@ -168,7 +168,7 @@ async function member() {
   await consumer.connect();
   await consumer.subscribe({ topic: o.topic, fromBeginning: true });
   let due = 0;
-  await consumer.run({
+  const options = {
     autoCommit: false,
     eachBatchAutoResolve: true,
     eachBatch: async ({ batch, heartbeat }) => {
@@ -182,7 +182,15 @@ async function member() {
       }
       await heartbeat();
     },
+  };
+  // A connection that breaks while kafkajs looks for its coordinator ends the consumer for good: it calls that error not
+  // retriable and leaves starting again to the program.
+  consumer.on(consumer.events.CRASH, async ({ payload }) => {
+    if (payload.restart) return;
+    await consumer.connect();
+    await consumer.run(options);
   });
+  await consumer.run(options);
   while (!state.stopped()) await sleep(50);
   const deadline = Date.now() + FINAL_COMMIT_MS;
   while (!(await commit())) {
