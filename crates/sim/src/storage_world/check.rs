@@ -71,6 +71,21 @@ fn checkpoint_found(
     found: &Recovered,
     counters: &mut Counters,
 ) -> Result<CheckpointImage, Failure> {
+    let has_segments = |id| found.segments.iter().any(|entry| entry.partition == id);
+    if let Some(Pending::Checkpoint(image)) = &oracle.pending
+        && found.shards == oracle.checkpoint.shards
+        && !oracle.checkpoint.lost_to(image).is_some_and(has_segments)
+    {
+        counters.count("recovery: perhaps what was let go for space");
+        return Ok(oracle.checkpoint.released(image));
+    }
+    if oracle.rotten
+        && found.shards == oracle.previous_checkpoint.shards
+        && oracle.previous_checkpoint.lost_to(&oracle.checkpoint).is_some_and(has_segments)
+    {
+        counters.count("recovery: older checkpoint and a longer WAL");
+        return Ok(oracle.previous_checkpoint.clone());
+    }
     if found.shards == oracle.checkpoint.shards {
         counters.count("recovery: checkpoint as acknowledged");
         return Ok(oracle.checkpoint.clone());

@@ -54,6 +54,16 @@ impl Engine {
         }
     }
 
+    /// How often segments were let go for want of space.
+    pub fn releases(&self) -> u64 {
+        self.segments.borrow().releases()
+    }
+
+    /// The segments of all partitions.
+    pub fn manifest(&self) -> super::check::Segments {
+        self.segments.borrow().manifest().clone()
+    }
+
     /// The WAL's work for an idle moment.
     ///
     /// # Errors

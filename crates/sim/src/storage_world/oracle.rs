@@ -105,6 +105,25 @@ pub struct Oracle {
     pub pending: Option<Pending>,
 }
 
+impl CheckpointImage {
+    /// This one, with what a later one that found no space let go: its log starts, and what it drops.
+    pub fn released(&self, later: &CheckpointImage) -> CheckpointImage {
+        let mut image = CheckpointImage { dropped: later.dropped.clone(), ..self.clone() };
+        image.partitions.retain(|id, _| !later.dropped.contains(id));
+        for (id, (_, start)) in &mut image.partitions {
+            *start = later.partitions.get(id).map_or(*start, |(_, later)| (*start).max(*later));
+        }
+        image
+    }
+
+    /// A partition with segments that a later one drops.
+    pub fn lost_to(&self, later: &CheckpointImage) -> Option<PartitionId> {
+        let has_segments =
+            |id: &&PartitionId| self.partitions.get(id).is_some_and(|(flushed, _)| *flushed > 0);
+        later.dropped.iter().find(has_segments).copied()
+    }
+}
+
 impl Oracle {
     /// Applies committed entries of a shard up to `index`: each holds one batch for one partition.
     pub fn apply_to(&mut self, shard: ShardId, index: u64) {

@@ -30,7 +30,7 @@ impl World {
         }
     }
 
-    /// Runs a job and keeps what may have happened when no answer comes. `Ok(None)`: no space, nothing changed.
+    /// Runs a job and keeps what may have happened when no answer comes. `Ok(None)`: no space, nothing changed but what a checkpoint let go.
     fn run(&mut self, engine: &Engine, job: Job, pending: Option<Pending>) -> Result<Option<Done>, Stop> {
         self.oracle.pending = pending;
         match engine.run(job) {
@@ -148,8 +148,17 @@ impl World {
         let image = self.oracle.image();
         let job = checkpoint_job(&self.oracle, &image, self.swarm.roll, clean);
         let (trimmed, dropped) = (job.trims.len() as u64, job.drops.len() as u64);
+        let releases = engine.releases();
         let done = self.run(engine, Job::Checkpoint(job), Some(Pending::Checkpoint(image.clone())))?;
-        let Some(done) = done else { return Ok(()) };
+        let Some(done) = done else {
+            if engine.releases() > releases {
+                self.counters.count("job: segments let go for space");
+                self.segments = engine.manifest();
+                let released = self.oracle.checkpoint.released(&image);
+                self.oracle.adopt_checkpoint(released);
+            }
+            return Ok(());
+        };
         let Done::Checkpoint { changed } = done else {
             return Err(Failure::new("the answer fits the job", format!("{done:?}")).into());
         };
