@@ -79,7 +79,6 @@ pub const DEMANDED: &[&str] = &[
     "net: bytes cut in two",
     "net: connection reset",
     "no-phantom",
-    "node: append without space",
     "node: checkpoint",
     "node: clean shutdown",
     "node: connection closed for a produce without an answer",
