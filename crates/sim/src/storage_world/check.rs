@@ -71,17 +71,16 @@ fn checkpoint_found(
     found: &Recovered,
     counters: &mut Counters,
 ) -> Result<CheckpointImage, Failure> {
-    let has_segments = |id| found.segments.iter().any(|entry| entry.partition == id);
+    let keeps_dropped =
+        |later: &CheckpointImage| found.segments.iter().any(|entry| later.dropped.contains(&entry.partition));
     if let Some(Pending::Checkpoint(image)) = &oracle.pending
         && found.shards == oracle.checkpoint.shards
-        && !oracle.checkpoint.lost_to(image).is_some_and(has_segments)
+        && !keeps_dropped(image)
     {
         counters.count("recovery: perhaps what was let go for space");
         return Ok(oracle.checkpoint.released(image));
     }
-    if oracle.rotten
-        && found.shards == oracle.previous_checkpoint.shards
-        && oracle.previous_checkpoint.lost_to(&oracle.checkpoint).is_some_and(has_segments)
+    if oracle.rotten && found.shards == oracle.previous_checkpoint.shards && keeps_dropped(&oracle.checkpoint)
     {
         counters.count("recovery: older checkpoint and a longer WAL");
         return Ok(oracle.previous_checkpoint.clone());

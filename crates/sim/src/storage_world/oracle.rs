@@ -115,13 +115,6 @@ impl CheckpointImage {
         }
         image
     }
-
-    /// A partition with segments that a later one drops.
-    pub fn lost_to(&self, later: &CheckpointImage) -> Option<PartitionId> {
-        let has_segments =
-            |id: &&PartitionId| self.partitions.get(id).is_some_and(|(flushed, _)| *flushed > 0);
-        later.dropped.iter().find(has_segments).copied()
-    }
 }
 
 impl Oracle {

@@ -11,6 +11,13 @@ fn seeds_are_clean() {
     }
 }
 
+/// Seed 3134: of several partitions dropped at once, the first had batches once and no segment any more, all trimmed away.
+#[test]
+fn partitions_dropped_without_segments() {
+    let outcome = run(3134, None);
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+}
+
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in 0..5 {
