@@ -3,7 +3,9 @@
 //! effects in order; start every job it names, in order within a lane; report each completion exactly once; come with
 //! `Event::Timer` when `next_deadline` has passed.
 
+use crate::peer::{Link, PeerMessage};
 use crate::request::{ClientInfo, ConnectionId, Request, Response, Token};
+use model::NodeId;
 use model::job::{Done, Job, JobError, JobId};
 use std::sync::Arc;
 
@@ -30,6 +32,15 @@ pub enum Event {
         /// How.
         result: Result<Done, JobError>,
     },
+    /// A message of another node. Who sends is known from its hello.
+    Peer {
+        /// The sender.
+        from: NodeId,
+        /// What it says.
+        message: PeerMessage,
+    },
+    /// News of the connection to another node.
+    Link(NodeId, Link),
     /// `next_deadline` has passed.
     Timer,
     /// How is the node? Answered at once with `Effect::Status`.
@@ -54,6 +65,13 @@ pub enum Effect {
         id: JobId,
         /// The work.
         job: Job,
+    },
+    /// Tell another node something. It may be lost; a driver that drops messages to a peer says so with `Link::Lost`.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        message: PeerMessage,
     },
     /// Answer to `Observe`.
     Status(Token, Box<Status>),

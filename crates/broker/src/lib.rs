@@ -11,6 +11,7 @@ pub mod group;
 mod mutant;
 mod node;
 mod partition;
+pub mod peer;
 mod producer;
 pub mod request;
 #[cfg(test)]

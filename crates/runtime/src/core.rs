@@ -226,6 +226,7 @@ impl Core {
                 Effect::Log(LogLevel::Error, line) => tracing::error!("{line}"),
                 Effect::Log(LogLevel::Warn, line) => tracing::warn!("{line}"),
                 Effect::Log(LogLevel::Info, line) => tracing::info!("{line}"),
+                Effect::Send { .. } => unreachable!("a node of one has no peers"),
                 Effect::Stop(reason) => stop = Some(reason),
             }
         }

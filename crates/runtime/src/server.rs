@@ -113,6 +113,7 @@ impl Server {
         let clock = Clock::default();
         let config = NodeConfig {
             node: node_id,
+            voters: vec![node_id],
             cluster_id: cluster_id.clone(),
             endpoint: endpoint.clone(),
             seed: u64::from_le_bytes(random_bytes()?),

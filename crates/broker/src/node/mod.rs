@@ -10,6 +10,7 @@ mod configs;
 mod fetch;
 mod groups;
 mod offsets;
+mod peers;
 mod produce;
 mod retention;
 mod start;
@@ -46,6 +47,8 @@ const START_REQUESTS_MAX: usize = 10_000;
 pub struct NodeConfig {
     /// Its id.
     pub node: NodeId,
+    /// The nodes of the cluster, this one among them, in order of their ids: one, three or five.
+    pub voters: Vec<NodeId>,
     /// The cluster's id, as clients see it.
     pub cluster_id: String,
     /// Where clients reach it.
@@ -169,6 +172,8 @@ impl Node {
             }
             Event::ConnectionClosed(connection) => self.on_connection_closed(connection),
             Event::JobDone { id, result } => self.on_job_done(now, id, result, out),
+            Event::Peer { from, message } => self.on_peer(now, from, message, out),
+            Event::Link(peer, link) => self.on_link(now, peer, link, out),
             Event::Timer => self.run_timers(now, out),
             Event::Observe(token) => out.push(Effect::Status(token, Box::new(self.status()))),
             Event::Shutdown => {

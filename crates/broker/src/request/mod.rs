@@ -6,6 +6,7 @@ pub mod group;
 pub mod topic;
 
 use model::{ErrorCode, NodeId, TopicId};
+use serde::{Deserialize, Serialize};
 
 pub use data::*;
 pub use group::*;
@@ -40,7 +41,7 @@ pub struct Asker<'a> {
 }
 
 /// A topic as a request names it: old versions by name, new ones by id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TopicRef {
     /// By name.
     Name(String),
@@ -49,7 +50,7 @@ pub enum TopicRef {
 }
 
 /// A code with a sentence for a person. `code == None` means success and an absent message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// What a client acts on.
     pub code: ErrorCode,
@@ -79,7 +80,7 @@ impl From<ErrorCode> for Refusal {
 }
 
 /// A node and where clients reach it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The node.
     pub node: NodeId,

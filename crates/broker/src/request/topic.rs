@@ -2,6 +2,7 @@
 
 use super::{Endpoint, Refusal, TopicRef};
 use model::{ErrorCode, NodeId, TopicId};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Which topics, and whether to create those that are missing.
@@ -76,7 +77,7 @@ pub struct DescribeClusterResponse {
 }
 
 /// New topics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CreateTopics {
     /// Each on its own: one refused does not stop the others.
     pub topics: Vec<NewTopic>,
@@ -87,7 +88,7 @@ pub struct CreateTopics {
 }
 
 /// One new topic.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NewTopic {
     /// Name.
     pub name: String,
@@ -102,14 +103,14 @@ pub struct NewTopic {
 }
 
 /// Answer to `CreateTopics`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CreateTopicsResponse {
     /// In the request's order.
     pub topics: Vec<CreatedTopic>,
 }
 
 /// One result.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CreatedTopic {
     /// Name as asked.
     pub name: String,
@@ -126,7 +127,7 @@ pub struct CreatedTopic {
 }
 
 /// Topics that go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeleteTopics {
     /// Which.
     pub topics: Vec<TopicRef>,
@@ -135,14 +136,14 @@ pub struct DeleteTopics {
 }
 
 /// Answer to `DeleteTopics`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeleteTopicsResponse {
     /// In the request's order.
     pub topics: Vec<DeletedTopic>,
 }
 
 /// One result.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeletedTopic {
     /// Name, when known.
     pub name: Option<String>,
@@ -153,7 +154,7 @@ pub struct DeletedTopic {
 }
 
 /// More partitions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CreatePartitions {
     /// Name and the new total; explicit replicas for the new ones, empty: the broker chooses.
     pub topics: Vec<(String, i32, Vec<Vec<NodeId>>)>,
@@ -164,14 +165,14 @@ pub struct CreatePartitions {
 }
 
 /// Answer to `CreatePartitions`: name, success or the reason, in the request's order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CreatePartitionsResponse {
     /// Results.
     pub topics: Vec<(String, Refusal)>,
 }
 
 /// What has settings. Numbers on the wire: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConfigResource {
     /// A topic by name.
     Topic(String),
@@ -211,7 +212,7 @@ pub struct DescribedResource {
 }
 
 /// Where a setting's value comes from; numbers are Kafka's (`ConfigSource`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(i8)]
 pub enum ConfigSource {
     /// Set on the topic.
@@ -227,7 +228,7 @@ pub enum ConfigSource {
 }
 
 /// The kind of a value; numbers are Kafka's (`ConfigType`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(i8)]
 pub enum ConfigKind {
     /// true or false.
@@ -251,7 +252,7 @@ pub enum ConfigKind {
 }
 
 /// One setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigEntry {
     /// Kafka's name.
     pub name: String,
@@ -272,7 +273,7 @@ pub struct ConfigEntry {
 }
 
 /// What to do with one setting (KIP-339); numbers are Kafka's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AlterOp {
     /// Set it (0).
     Set,
@@ -285,7 +286,7 @@ pub enum AlterOp {
 }
 
 /// Change settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlterConfigs {
     /// Each resource with its changes.
     pub resources: Vec<(ConfigResource, Vec<(String, AlterOp, Option<String>)>)>,
@@ -296,7 +297,7 @@ pub struct AlterConfigs {
 }
 
 /// Answer to `AlterConfigs`, in the request's order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlterConfigsResponse {
     /// Results.
     pub resources: Vec<(ConfigResource, Refusal)>,

@@ -164,6 +164,7 @@ impl World {
         ]])?;
         let config = NodeConfig {
             node: NODE,
+            voters: vec![NODE],
             cluster_id: cluster_id.clone(),
             endpoint: Endpoint { node: NODE, host: "node".into(), port: 9092, rack: None },
             seed: self.dice.next(),
@@ -395,6 +396,7 @@ impl World {
         for effect in rest {
             match effect {
                 Effect::Reply { token, response } => self.on_reply(token, response),
+                Effect::Send { .. } => unreachable!("a node of one has no peers"),
                 Effect::Stop(reason) => return self.on_stop(reason),
                 Effect::Start { .. } | Effect::Status(..) | Effect::Log(..) => {}
             }

@@ -157,6 +157,7 @@ pub struct Harness {
 pub fn config() -> NodeConfig {
     NodeConfig {
         node: NodeId(1),
+        voters: vec![NodeId(1)],
         cluster_id: "test".into(),
         endpoint: Endpoint { node: NodeId(1), host: "localhost".into(), port: 9092, rack: None },
         seed: 7,
@@ -215,6 +216,7 @@ impl Harness {
                     Effect::Stop(reason) => self.stopped = Some(reason),
                     Effect::Log(_, line) => self.logged.push(line),
                     Effect::Status(..) => {}
+                    Effect::Send { .. } => unreachable!("a node of one has no peers"),
                 }
             }
             if self.held {

@@ -1,0 +1,146 @@
+//! What nodes tell each other: messages of shards' consensus, beats, and clients' requests that only the controller can
+//! carry out. `wire` turns them into frames. The driver carries them; it may lose, delay and repeat any of them.
+
+pub mod wire;
+
+use crate::request::{
+    AlterConfigs, AlterConfigsResponse, CreatePartitions, CreatePartitionsResponse, CreateTopics,
+    CreateTopicsResponse, DeleteTopics, DeleteTopicsResponse, Endpoint,
+};
+use model::{LeaderEpoch, LogIndex, NodeId, ShardId, Term};
+use serde::{Deserialize, Serialize};
+
+/// One message from a node to another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerMessage {
+    /// Of one shard's consensus.
+    Consensus(consensus::Message),
+    /// The sender lives, and this is what it leads.
+    Beat(Box<Beat>),
+    /// A request for the controller. The same number names the answer.
+    Pass(u64, Box<Passed>),
+    /// Its answer.
+    Answer(u64, Box<PassedAnswer>),
+}
+
+/// Sent to each peer every `consensus::HEARTBEAT_INTERVAL`, and at once when the sender begins to lead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Where clients reach the sender.
+    pub endpoint: Endpoint,
+    /// The shards that it leads and serves.
+    pub led: Vec<Led>,
+    /// What it has applied of the metadata log.
+    pub catalog: LogIndex,
+    /// It takes records and shuts down nowhere.
+    pub is_ready: bool,
+}
+
+/// One shard that a node serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Led {
+    /// Which.
+    pub shard: ShardId,
+    /// The term in which it leads: of two that claim a shard the higher one is right.
+    pub term: Term,
+    /// The leader epoch that clients see.
+    pub epoch: LeaderEpoch,
+    /// Replicas that keep up, the leader included.
+    pub in_sync: Vec<NodeId>,
+}
+
+/// What a node asks the controller to do for its client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Passed {
+    /// New topics.
+    CreateTopics(CreateTopics),
+    /// Topics go.
+    DeleteTopics(DeleteTopics),
+    /// More partitions.
+    CreatePartitions(CreatePartitions),
+    /// Settings.
+    AlterConfigs(AlterConfigs),
+    /// A block of producer ids for the asking node.
+    ProducerIds,
+}
+
+/// What the controller answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassedAnswer {
+    /// The metadata log's index that contains everything it did: whoever asked waits for it before it tells its client.
+    pub catalog: LogIndex,
+    /// What came of it.
+    pub result: PassedResult,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PassedResult {
+    /// The node asked is not the controller (any more).
+    NotController,
+    /// Of new topics.
+    CreateTopics(CreateTopicsResponse),
+    /// Of topics that go.
+    DeleteTopics(DeleteTopicsResponse),
+    /// Of more partitions.
+    CreatePartitions(CreatePartitionsResponse),
+    /// Of settings.
+    AlterConfigs(AlterConfigsResponse),
+    /// These ids are the asking node's alone.
+    ProducerIds {
+        /// First id.
+        first: i64,
+        /// Number of ids.
+        count: i64,
+    },
+}
+
+/// News of the connection to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The peer accepted the connection and said who it is.
+    Up,
+    /// The connection broke, or messages were dropped because too many waited: what was under way may be lost.
+    Lost,
+    /// Nobody listens there: the process is gone.
+    Refused,
+}
+
+/// Which connection a message goes over. Each is in order; between them there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Beats: small, never behind data.
+    Beats = 0,
+    /// Entries and everything else of consensus; requests passed on.
+    Log = 1,
+    /// States and ranges for replicas that are far behind.
+    Bulk = 2,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Stream; 3] = [Stream::Beats, Stream::Log, Stream::Bulk];
+}
+
+impl PeerMessage {
+    /// The connection that it goes over.
+    pub fn stream(&self) -> Stream {
+        match self {
+            PeerMessage::Beat(_) => Stream::Beats,
+            PeerMessage::Consensus(message) if matches!(message.body, consensus::Body::Snapshot(_)) => {
+                Stream::Bulk
+            }
+            PeerMessage::Consensus(_) | PeerMessage::Pass(..) | PeerMessage::Answer(..) => Stream::Log,
+        }
+    }
+}
+
+/// The raft id of a node: raft counts from 1, nodes from 0.
+pub fn raft_id(node: NodeId) -> u64 {
+    u64::try_from(node.0).expect("node ids are not negative") + 1
+}
+
+/// The node behind a raft id; `None` for ids that no node has.
+pub fn node_of(raft_id: u64) -> Option<NodeId> {
+    raft_id.checked_sub(1).and_then(|id| i32::try_from(id).ok()).map(NodeId)
+}

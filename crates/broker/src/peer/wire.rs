@@ -1,0 +1,264 @@
+//! Frames between nodes. All kinds share one head, which is that of consensus messages (kinds below `KIND_OWN`; their
+//! insides are `consensus::wire`'s). Nothing is allocated for a length that is not there.
+//!
+//! ```text
+//! size u32 | crc32c u32 of all that follows | version u8 | kind u8 | body (postcard, but for consensus messages)
+//! ```
+//! Big endian. `size` counts what follows it. A connection begins with a hello from the one who dials and a greeting back;
+//! after that messages go one way.
+
+use super::{Beat, Passed, PassedAnswer, PeerMessage, Stream};
+use bytes::Bytes;
+use consensus::{FRAME_SIZE_MAX, WireError};
+use model::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// Version of the frames that are not consensus's own.
+const VERSION: u8 = 1;
+/// Kinds from here on are of this module.
+const KIND_OWN: u8 = 16;
+const KIND_HELLO: u8 = 16;
+const KIND_GREETING: u8 = 17;
+const KIND_BEAT: u8 = 32;
+const KIND_PASS: u8 = 33;
+const KIND_ANSWER: u8 = 34;
+/// Bytes of `size`, `crc`, `version` and `kind`.
+const HEAD: usize = 10;
+/// Bytes of `size` alone: what must be there before a frame's length is known.
+pub const SIZE_BYTES: usize = 4;
+/// Largest frame of a hello or greeting, bytes: a stranger on the port gets no more room.
+pub const HELLO_SIZE_MAX: usize = 4 << 10;
+
+/// Who dials, and what for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The cluster that the dialling node belongs to.
+    pub cluster: [u8; 16],
+    /// Who it is.
+    pub node: NodeId,
+    /// Whom it wants to talk to.
+    pub to: NodeId,
+    /// How often its disk was opened so far: a lower number than before is an old disk.
+    pub incarnation: u64,
+    /// What will come over this connection.
+    pub stream: Stream,
+}
+
+/// What the other side says to a hello.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Greeting {
+    /// Go on.
+    Welcome {
+        /// How often its own disk was opened.
+        incarnation: u64,
+    },
+    /// This node must not talk to that one; why, for a person. The connection is closed.
+    Refused(String),
+}
+
+/// The length of the whole frame that begins with these bytes, `size` included.
+///
+/// # Errors
+/// When no frame has this size.
+pub fn frame_size(size: [u8; SIZE_BYTES], max: usize) -> Result<usize, WireError> {
+    let size = u32::from_be_bytes(size) as usize;
+    if size < HEAD - SIZE_BYTES {
+        return Err(WireError::Short);
+    }
+    if size + SIZE_BYTES > max.min(FRAME_SIZE_MAX) {
+        return Err(WireError::Limit("frame size"));
+    }
+    Ok(size + SIZE_BYTES)
+}
+
+/// The frame of a message in pieces, payload as it lies in memory.
+pub fn encode(message: &PeerMessage) -> Vec<Bytes> {
+    match message {
+        PeerMessage::Consensus(message) => consensus::encode(message),
+        PeerMessage::Beat(beat) => vec![frame(KIND_BEAT, beat)],
+        PeerMessage::Pass(number, passed) => vec![frame(KIND_PASS, &(number, passed))],
+        PeerMessage::Answer(number, answer) => vec![frame(KIND_ANSWER, &(number, answer))],
+    }
+}
+
+/// Reads one whole frame.
+///
+/// # Errors
+/// When the bytes are no message; the connection they came from is not to be trusted further.
+pub fn decode(bytes: Bytes) -> Result<PeerMessage, WireError> {
+    let kind = *bytes.get(HEAD - 1).ok_or(WireError::Short)?;
+    if kind < KIND_OWN {
+        return consensus::decode(bytes).map(PeerMessage::Consensus);
+    }
+    let body = body(&bytes, FRAME_SIZE_MAX)?;
+    match kind {
+        KIND_BEAT => Ok(PeerMessage::Beat(Box::new(read::<Beat>(body)?))),
+        KIND_PASS => {
+            let (number, passed) = read::<(u64, Passed)>(body)?;
+            Ok(PeerMessage::Pass(number, Box::new(passed)))
+        }
+        KIND_ANSWER => {
+            let (number, answer) = read::<(u64, PassedAnswer)>(body)?;
+            Ok(PeerMessage::Answer(number, Box::new(answer)))
+        }
+        other => Err(WireError::Kind(other)),
+    }
+}
+
+/// The frame of a hello.
+pub fn encode_hello(hello: &Hello) -> Bytes {
+    frame(KIND_HELLO, hello)
+}
+
+/// Reads the frame of a hello.
+///
+/// # Errors
+/// When it is none.
+pub fn decode_hello(bytes: &[u8]) -> Result<Hello, WireError> {
+    read_kind(bytes, KIND_HELLO)
+}
+
+/// The frame of a greeting.
+pub fn encode_greeting(greeting: &Greeting) -> Bytes {
+    frame(KIND_GREETING, greeting)
+}
+
+/// Reads the frame of a greeting.
+///
+/// # Errors
+/// When it is none.
+pub fn decode_greeting(bytes: &[u8]) -> Result<Greeting, WireError> {
+    read_kind(bytes, KIND_GREETING)
+}
+
+fn frame(kind: u8, content: &impl Serialize) -> Bytes {
+    let head = vec![0, 0, 0, 0, 0, 0, 0, 0, VERSION, kind];
+    let mut bytes = postcard::to_extend(content, head).expect("plain data always serializes");
+    let size = u32::try_from(bytes.len() - SIZE_BYTES).expect("a frame is smaller than 4 GiB");
+    bytes[..SIZE_BYTES].copy_from_slice(&size.to_be_bytes());
+    let crc = model::checksum::crc32c(&bytes[8..]);
+    bytes[SIZE_BYTES..8].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
+}
+
+fn body(bytes: &[u8], max: usize) -> Result<&[u8], WireError> {
+    let size = *bytes.first_chunk::<SIZE_BYTES>().ok_or(WireError::Short)?;
+    let size = frame_size(size, max)?;
+    if size != bytes.len() {
+        return Err(if size > bytes.len() { WireError::Short } else { WireError::Long });
+    }
+    let crc = u32::from_be_bytes(bytes[SIZE_BYTES..8].try_into().expect("four bytes"));
+    if model::checksum::crc32c(&bytes[8..]) != crc {
+        return Err(WireError::Checksum);
+    }
+    match bytes[8] {
+        VERSION => Ok(&bytes[HEAD..]),
+        other => Err(WireError::Version(other)),
+    }
+}
+
+fn read_kind<T: for<'de> Deserialize<'de>>(bytes: &[u8], kind: u8) -> Result<T, WireError> {
+    let body = body(bytes, HELLO_SIZE_MAX)?;
+    match bytes[HEAD - 1] {
+        found if found == kind => read(body),
+        other => Err(WireError::Kind(other)),
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(body) {
+        Ok((content, [])) => Ok(content),
+        Ok(_) => Err(WireError::Long),
+        Err(_) => Err(WireError::Short),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Led, PassedResult};
+    use super::*;
+    use crate::request::{CreateTopics, Endpoint, NewTopic};
+    use model::{LeaderEpoch, LogIndex, ShardId, Term};
+    use std::time::Duration;
+
+    fn messages() -> Vec<PeerMessage> {
+        let endpoint = Endpoint { node: NodeId(2), host: "b".into(), port: 9092, rack: Some("r".into()) };
+        let led = Led {
+            shard: ShardId(3),
+            term: Term(9),
+            epoch: LeaderEpoch(4),
+            in_sync: vec![NodeId(0), NodeId(2)],
+        };
+        let create = CreateTopics {
+            topics: vec![NewTopic { name: "flights".into(), partitions: 12, ..NewTopic::default() }],
+            validate_only: false,
+            timeout: Duration::from_secs(3),
+        };
+        let answer = PassedAnswer {
+            catalog: LogIndex(7),
+            result: PassedResult::ProducerIds { first: 1000, count: 1000 },
+        };
+        vec![
+            PeerMessage::Consensus(consensus::Message {
+                shard: ShardId(1),
+                from: 1,
+                to: 2,
+                term: Term(3),
+                body: consensus::Body::TimeoutNow,
+            }),
+            PeerMessage::Beat(Box::new(Beat {
+                endpoint,
+                led: vec![led],
+                catalog: LogIndex(5),
+                is_ready: true,
+            })),
+            PeerMessage::Pass(8, Box::new(Passed::CreateTopics(create))),
+            PeerMessage::Answer(8, Box::new(answer)),
+        ]
+    }
+
+    fn joined(message: &PeerMessage) -> Vec<u8> {
+        encode(message).concat()
+    }
+
+    #[test]
+    fn messages_come_back_and_their_size_is_told() {
+        for message in messages() {
+            let bytes = joined(&message);
+            let head = *bytes.first_chunk().expect("a frame has a size");
+            assert_eq!(frame_size(head, FRAME_SIZE_MAX), Ok(bytes.len()));
+            assert_eq!(decode(bytes.into()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn cut_flipped_and_longer_frames_are_refused() {
+        for message in messages() {
+            let bytes = joined(&message);
+            for at in 0..bytes.len() {
+                assert!(decode(Bytes::copy_from_slice(&bytes[..at])).is_err(), "cut at {at}");
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1;
+                assert!(decode(flipped.into()).is_err(), "flipped at {at}");
+            }
+            let mut longer = bytes;
+            longer.push(0);
+            assert!(decode(longer.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn greetings_come_back_and_strangers_get_little_room() {
+        let hello =
+            Hello { cluster: [3; 16], node: NodeId(1), to: NodeId(0), incarnation: 12, stream: Stream::Log };
+        let bytes = encode_hello(&hello);
+        assert_eq!(decode_hello(&bytes), Ok(hello));
+        assert!(decode_greeting(&bytes).is_err());
+        for greeting in [Greeting::Welcome { incarnation: 4 }, Greeting::Refused("why".into())] {
+            assert_eq!(decode_greeting(&encode_greeting(&greeting)), Ok(greeting));
+        }
+        assert!(frame_size(u32::MAX.to_be_bytes(), FRAME_SIZE_MAX).is_err());
+        assert!(frame_size(8000u32.to_be_bytes(), HELLO_SIZE_MAX).is_err());
+        assert!(frame_size([0; 4], HELLO_SIZE_MAX).is_err());
+    }
+}
