@@ -4,11 +4,11 @@
 use crate::catalog::CatalogCommand;
 use crate::group::GroupCommand;
 use bytes::Bytes;
-use model::{LeaderEpoch, Offset, PartitionId, ProducerId};
+use model::{LeaderEpoch, LogIndex, Offset, PartitionId, ProducerId};
 use serde::{Deserialize, Serialize};
 
 /// Version of the descriptor's encoding; another one refuses to apply.
-pub const DESCRIPTOR_VERSION: u8 = 1;
+pub const DESCRIPTOR_VERSION: u8 = 2;
 
 /// The commands of one entry, applied together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,13 @@ pub enum Command {
         size: u32,
     },
     /// The partition exists from now on. Again: no effect.
-    CreatePartition(PartitionId),
+    CreatePartition {
+        /// The partition.
+        partition: PartitionId,
+        /// How much of the metadata log the leader that wanted it had applied: only a catalogue that is at least as new may
+        /// say that it must go.
+        catalog: LogIndex,
+    },
     /// The partition and its records are gone. Again: no effect.
     DeletePartition(PartitionId),
     /// The log starts here at the earliest (retention, delete-records).
@@ -96,7 +102,7 @@ mod tests {
         let descriptor = Descriptor {
             at_ms: 99,
             commands: vec![
-                Command::CreatePartition(partition),
+                Command::CreatePartition { partition, catalog: LogIndex(8) },
                 Command::Append { partition, base_offset: Offset(5), leader_epoch: LeaderEpoch(1), size: 70 },
             ],
         };

@@ -7,13 +7,15 @@
 use crate::producer::{self, AppendedBatch, ProducerState, SequenceVerdict};
 use crate::request::Token;
 use model::job::SegmentMeta;
-use model::{BatchHeader, ErrorCode, LeaderEpoch, Offset, PartitionId, ProducerId, StoredBatch};
+use model::{BatchHeader, ErrorCode, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerId, StoredBatch};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What every replica of a partition agrees on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartitionLog {
+    /// How much of the metadata log was applied where its creation was proposed.
+    pub created: LogIndex,
     /// First offset that may be read.
     pub log_start: Offset,
     /// Offset behind the last committed record: the high watermark.
@@ -105,9 +107,9 @@ struct Proposed {
 }
 
 impl Partition {
-    /// An empty partition.
-    pub fn new(id: PartitionId) -> Partition {
-        Partition::restored(id, PartitionLog::default(), Vec::new())
+    /// A partition that a catalogue of this age wanted.
+    pub fn created(id: PartitionId, catalog: LogIndex) -> Partition {
+        Partition::restored(id, PartitionLog { created: catalog, ..PartitionLog::default() }, Vec::new())
     }
 
     /// A partition as a checkpoint knows it.
@@ -312,7 +314,7 @@ mod tests {
     use model::TopicId;
 
     fn partition() -> Partition {
-        Partition::new(PartitionId { topic: TopicId([1; 16]), index: 0 })
+        Partition::created(PartitionId { topic: TopicId([1; 16]), index: 0 }, LogIndex(1))
     }
 
     fn append(

@@ -38,8 +38,6 @@ pub enum Then {
     Gathered(Token),
     /// The coordinator's proposal.
     Group(Ticket),
-    /// A partition that the controller asked for exists, or is gone.
-    Driven(PartitionId, Drive),
 }
 
 /// Commands that become one entry.
@@ -66,9 +64,14 @@ pub enum Applied {
     Catalog(CatalogChange),
     /// A command proposed here is applied.
     Then(Then),
+    /// A partition exists, or is gone, whoever proposed it.
+    Driven(PartitionId, Drive),
     /// The first entry of this node's own term is applied: it serves from now on.
     Serving,
 }
+
+/// Version of a shard's state in checkpoints. The states of version 1 had none; none of them began with 0xff.
+const STATE_VERSION: [u8; 2] = [0xff, 2];
 
 /// The state of a shard as checkpoints keep it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +80,23 @@ pub(crate) struct Snapshot {
     pub(crate) partitions: Vec<(PartitionId, PartitionLog)>,
     pub(crate) groups: GroupTable,
     pub(crate) catalog: Option<Catalog>,
+}
+
+impl Snapshot {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, STATE_VERSION.to_vec()).expect("plain data always serializes")
+    }
+
+    pub(crate) fn decode(shard: ShardId, bytes: &[u8]) -> Result<Snapshot, DescriptorError> {
+        let shard = shard.0;
+        let body = bytes.strip_prefix(&STATE_VERSION).ok_or_else(|| {
+            DescriptorError(format!(
+                "the checkpoint of shard {shard} was written by an older version of Sternpost; start with a new data directory"
+            ))
+        })?;
+        postcard::from_bytes(body)
+            .map_err(|error| DescriptorError(format!("read the checkpoint of shard {shard}: {error}")))
+    }
 }
 
 /// One shard.
@@ -93,6 +113,8 @@ pub struct Shard {
     pub coordinator: Coordinator,
     /// This node leads and its state contains everything before its term.
     pub serving: bool,
+    /// Since it serves, its partitions were brought to agree with the catalogue.
+    pub reconciled: bool,
     /// Most producer states in its partitions; beyond it new producers are refused.
     pub producers_max: usize,
     producers: usize,
@@ -114,6 +136,7 @@ impl Shard {
             partitions: BTreeMap::new(),
             coordinator,
             serving: false,
+            reconciled: false,
             producers_max: PRODUCERS_MAX,
             producers: 0,
             pending: VecDeque::new(),
@@ -134,9 +157,7 @@ impl Shard {
         checkpoint: &ShardCheckpoint,
         segments: &mut BTreeMap<PartitionId, PartitionSegments>,
     ) -> Result<Option<Catalog>, DescriptorError> {
-        let unreadable =
-            |error| DescriptorError(format!("read the checkpoint of shard {}: {error}", checkpoint.shard.0));
-        let snapshot: Snapshot = postcard::from_bytes(&checkpoint.state).map_err(unreadable)?;
+        let snapshot = Snapshot::decode(checkpoint.shard, &checkpoint.state)?;
         self.epoch = LeaderEpoch(snapshot.epoch);
         self.coordinator.restore(snapshot.groups);
         for (id, mut log) in snapshot.partitions {
@@ -174,8 +195,18 @@ impl Shard {
             applied_term: self.applied_term,
             hard_state: self.group.hard_state(),
             voters: self.group.voters(),
-            state: postcard::to_stdvec(&snapshot).expect("plain data always serializes").into(),
+            state: snapshot.encode().into(),
         }
+    }
+
+    /// Last entry that its state contains.
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// Whether everything in its log is applied: a clean checkpoint may stand for all of it.
+    pub fn is_applied_to_the_end(&self) -> bool {
+        self.applied == self.group.last_index()
     }
 
     /// Whether entries were applied since the newest durable checkpoint.
@@ -184,9 +215,9 @@ impl Shard {
     }
 
     /// The checkpoint up to `applied` is durable.
-    pub fn checkpointed(&mut self, applied: LogIndex) {
+    pub fn checkpointed(&mut self, applied: LogIndex, keep_bytes: u64) {
         self.checkpointed = applied;
-        self.group.compact(applied);
+        self.group.compact_keeping(applied, keep_bytes);
     }
 
     /// Adds a command to what is proposed next.
@@ -241,8 +272,12 @@ impl Shard {
     /// Leadership is gone: nothing that waits will be applied on this node's word. Returns who waited.
     pub fn resign(&mut self) -> Vec<Then> {
         self.serving = false;
-        let waiting = self.pending.drain(..).flat_map(|entry| entry.thens);
-        let waiting = self.in_flight.drain(..).flat_map(|(_, thens)| thens).chain(waiting).collect();
+        self.reconciled = false;
+        let duplicates = self.partitions.values_mut().flat_map(|partition| partition.duplicates.drain(..));
+        let duplicates = duplicates.map(|(_, token)| Then::Gathered(token));
+        let pending = self.pending.drain(..).flat_map(|entry| entry.thens);
+        let in_flight = self.in_flight.drain(..).flat_map(|(_, thens)| thens);
+        let waiting = in_flight.chain(pending).chain(duplicates).collect();
         self.forget_proposed();
         waiting
     }
@@ -336,8 +371,9 @@ impl Shard {
                     out.push(Applied::Grew { partition, bytes: size });
                 }
             }
-            Command::CreatePartition(id) => {
-                self.partitions.entry(id).or_insert_with(|| Partition::new(id));
+            Command::CreatePartition { partition: id, catalog } => {
+                self.partitions.entry(id).or_insert_with(|| Partition::created(id, catalog));
+                out.push(Applied::Driven(id, Drive::Create));
             }
             Command::DeletePartition(id) => {
                 if let Some(gone) = self.partitions.remove(&id) {
@@ -349,6 +385,7 @@ impl Shard {
                         gone.duplicates.into_iter().map(|(_, token)| Applied::Then(Then::Gathered(token))),
                     );
                 }
+                out.push(Applied::Driven(id, Drive::Delete));
             }
             Command::Trim { partition, log_start } => {
                 if let Some(found) = self.partitions.get_mut(&partition) {
@@ -370,13 +407,13 @@ impl Shard {
         catalog.apply(command).map(Applied::Catalog)
     }
 
-    /// Adds the creation or deletion of a partition.
-    pub fn drive(&mut self, id: PartitionId, drive: Drive) {
+    /// Adds the creation or deletion of a partition, as a catalogue of this age wants it.
+    pub fn drive(&mut self, partition: PartitionId, drive: Drive, catalog: LogIndex) {
         let command = match drive {
-            Drive::Create => Command::CreatePartition(id),
-            Drive::Delete => Command::DeletePartition(id),
+            Drive::Create => Command::CreatePartition { partition, catalog },
+            Drive::Delete => Command::DeletePartition(partition),
         };
-        self.add(command, Some(Then::Driven(id, drive)));
+        self.add(command, None);
     }
 
     /// Adds a proposal of the coordinator.

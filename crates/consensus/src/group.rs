@@ -503,6 +503,14 @@ impl Group {
         self.node.mut_store().compact(through);
     }
 
+    /// As `compact`, but keeps up to `keep_bytes` of the newest entries that a follower may still ask for. Nobody asks a
+    /// group of one.
+    pub fn compact_keeping(&mut self, through: LogIndex, keep_bytes: u64) {
+        let through = through.min(self.applied()).0;
+        let kept = if self.is_alone() { 0 } else { keep_bytes };
+        self.node.mut_store().compact_keeping(through, kept);
+    }
+
     /// Sends a state to a follower named in `Ready::behind`. It must reach at least `first_index - 1`.
     pub fn send_snapshot(&mut self, to: u64, snapshot: &Snapshot) {
         if !self.is_leader() || self.node.raft.prs().get(to).is_none() {

@@ -163,6 +163,19 @@ impl Log {
         }
     }
 
+    /// As `compact`, but for the newest entries up to `through` that together have at most `keep_bytes`.
+    pub(crate) fn compact_keeping(&mut self, through: u64, keep_bytes: u64) {
+        let count = through.saturating_sub(self.base).min(self.slots.len() as u64);
+        let mut room = keep_bytes;
+        let fits = |slot: &&Slot| {
+            let fits = slot.size() <= room;
+            room = room.saturating_sub(slot.size());
+            fits
+        };
+        let kept = self.slots.range(..count as usize).rev().take_while(fits).count() as u64;
+        self.compact(through - kept);
+    }
+
     /// The entry that, written again, cuts off what the disk holds behind a state to be installed at `index`: all of it
     /// conflicts with the state. What lies before stays until the state is durable, for it was acknowledged.
     pub(crate) fn cut_at(&self, index: u64) -> Option<Entry> {

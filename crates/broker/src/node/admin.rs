@@ -17,9 +17,11 @@ pub(super) struct Changes {
 }
 
 impl Node {
-    /// Runs a change now, or behind those that wait.
+    /// Runs a change now, behind those that wait, or at the controller.
     pub(super) fn change(&mut self, now: Now, token: Token, request: Request, out: &mut Vec<Effect>) {
-        if self.changes.busy.is_none() && self.changes.waiting.is_empty() {
+        if !self.is_controller() {
+            self.pass_on(now, token, request, out);
+        } else if self.changes.busy.is_none() && self.changes.waiting.is_empty() {
             self.run_change(now, token, request, out);
         } else if self.changes.waiting.len() < QUEUE_MAX {
             self.changes.waiting.push_back((token, request));
@@ -54,15 +56,36 @@ impl Node {
     }
 
     fn run_change_refused(&mut self, token: Token, request: Request, out: &mut Vec<Effect>) {
-        let mut response = match request {
-            Request::CreateTopics(request) => self.created_skeleton(&request),
-            Request::DeleteTopics(request) => self.deleted_skeleton(&request),
-            Request::CreatePartitions(request) => Self::partitions_skeleton(&request),
-            Request::AlterConfigs(request) => Self::altered_skeleton(&request),
-            other => unreachable!("{} is no change of the catalogue", other.name()),
-        };
-        fail(&mut response, ErrorCode::ThrottlingQuotaExceeded);
+        self.refuse_change(token, &request, ErrorCode::ThrottlingQuotaExceeded, out);
+    }
+
+    fn refuse_change(&mut self, token: Token, request: &Request, code: ErrorCode, out: &mut Vec<Effect>) {
+        let mut response = self.change_skeleton(request);
+        fail(&mut response, code);
         self.reply(token, response, out);
+    }
+
+    /// The answer to a change as if all of it had gone well.
+    pub(super) fn change_skeleton(&self, request: &Request) -> Response {
+        match request {
+            Request::CreateTopics(request) => self.created_skeleton(request),
+            Request::DeleteTopics(request) => self.deleted_skeleton(request),
+            Request::CreatePartitions(request) => Self::partitions_skeleton(request),
+            Request::AlterConfigs(request) => Self::altered_skeleton(request),
+            other => unreachable!("{} is no change of the catalogue", other.name()),
+        }
+    }
+
+    /// This node is not the controller any more: what runs may be done or not, what waits is not begun.
+    pub(super) fn give_up_changes(&mut self, out: &mut Vec<Effect>) {
+        let waiting = std::mem::take(&mut self.changes.waiting);
+        if let Some(busy) = self.changes.busy.take() {
+            self.abandon(busy, ErrorCode::NotController, out);
+        }
+        for (token, request) in waiting {
+            self.refuse_change(token, &request, ErrorCode::NotController, out);
+        }
+        self.give_up_producer_ids(out);
     }
 }
 

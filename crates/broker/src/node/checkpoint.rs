@@ -4,6 +4,7 @@
 use super::{Node, Timer};
 use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
+use crate::shard::Shard;
 use model::job::{Checkpoint, Job, JobError, JobId, PartitionSegments, SegmentFlush, WalRecycle};
 use model::{LogIndex, Now, Offset, PartitionId};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Wait before a checkpoint that found no space is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Bytes of log entries that stay in memory for followers that are behind, all shards together.
+const LOG_KEPT_BYTES: u64 = 128 << 20;
 
 /// What checkpoints remember between their start and their end.
 #[derive(Default)]
@@ -39,7 +43,7 @@ struct UnderWay {
     applied: Vec<LogIndex>,
     drops: Vec<PartitionId>,
     bytes: usize,
-    clean: bool,
+    closing: bool,
 }
 
 impl State {
@@ -47,9 +51,9 @@ impl State {
         self.under_way.as_ref().is_some_and(|job| job.id == id)
     }
 
-    /// A clean checkpoint is being written: nothing may change any more.
+    /// The last checkpoint is being written: nothing may change any more.
     pub(super) fn is_closing(&self) -> bool {
-        self.under_way.as_ref().is_some_and(|job| job.clean)
+        self.under_way.as_ref().is_some_and(|job| job.closing)
     }
 
     /// The last one found no space.
@@ -73,7 +77,7 @@ impl Node {
             || self.is_tail_full()
             // Nothing else gives space back.
             || state.frees_space && self.refuses_records();
-        let ahead = || self.shards.iter().any(crate::shard::Shard::is_ahead_of_checkpoint);
+        let ahead = || self.shards.iter().any(Shard::is_ahead_of_checkpoint);
         if (full || state.is_due) && ahead() {
             self.start_checkpoint(now, false, out);
         }
@@ -83,7 +87,9 @@ impl Node {
         self.set_timer(now.mono.plus(INTERVAL), Timer::Checkpoint);
     }
 
-    fn start_checkpoint(&mut self, now: Now, clean: bool, out: &mut Vec<Effect>) {
+    fn start_checkpoint(&mut self, now: Now, closing: bool, out: &mut Vec<Effect>) {
+        // An entry that is not applied was perhaps acknowledged to its leader: then the next start reads the log.
+        let clean = closing && self.shards.iter().all(Shard::is_applied_to_the_end);
         if std::mem::take(&mut self.checkpoint.is_due) {
             self.set_checkpoint_timer(now);
         }
@@ -121,7 +127,7 @@ impl Node {
             applied: job.shards.iter().map(|shard| shard.applied).collect(),
             drops: job.drops.clone(),
             bytes: std::mem::take(&mut self.checkpoint.unflushed_bytes),
-            clean,
+            closing,
         });
         if self.config.mutant == Some(Mutant::RecycleEarly) {
             self.recycle(true, out);
@@ -153,18 +159,19 @@ impl Node {
                 partition.segments = changed.segments;
             }
         }
+        let shards = self.shards.len() as u64;
         for (shard, applied) in self.shards.iter_mut().zip(done.applied) {
-            shard.checkpointed(applied);
+            shard.checkpointed(applied, LOG_KEPT_BYTES / shards);
         }
         self.recycle(false, out);
-        if done.clean {
+        if done.closing {
             self.stopping = Some(true);
             out.push(Effect::Stop(None));
         }
     }
 
     fn recycle(&mut self, early: bool, out: &mut Vec<Effect>) {
-        let keep = |shard: &crate::shard::Shard| {
+        let keep = |shard: &Shard| {
             let from = if early { shard.group.applied().next() } else { shard.keep_from() };
             (shard.id, from)
         };
@@ -177,7 +184,7 @@ impl Node {
         let failed = self.checkpoint.under_way.take().expect("checked by the caller");
         self.checkpoint.drops.splice(0..0, failed.drops);
         self.checkpoint.unflushed_bytes += failed.bytes;
-        if failed.clean {
+        if failed.closing {
             // Everything acknowledged is in the log. Requests were left unanswered meanwhile, so going on is no choice: a client's
             // later request would be carried out before an earlier one.
             let text = format!("no clean checkpoint: {error}; the next start reads the log instead");
@@ -211,7 +218,11 @@ impl Node {
             // Nothing was acknowledged since the start: the log as it is says everything.
             self.stopping = Some(true);
             out.push(Effect::Stop(None));
-        } else if self.wal.under_way.is_none() && !self.shards.iter().any(crate::shard::Shard::has_pending) {
+        } else if !self.is_leaving(now)
+            && self.wal.under_way.is_none()
+            && self.wal.staged_numbers.is_empty()
+            && !self.shards.iter().any(|shard| shard.serving && shard.has_pending())
+        {
             self.start_checkpoint(now, true, out);
         }
     }

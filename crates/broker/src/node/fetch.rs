@@ -9,6 +9,7 @@ use crate::request::{
 };
 use model::job::{Job, JobError, JobId, SegmentRead};
 use model::{ErrorCode, LeaderEpoch, Mono, Now, Offset, PartitionId, StoredBatch};
+use std::collections::BTreeSet;
 
 /// Segment reads that may be under way at a time; the others wait their turn.
 const READS_MAX: usize = 64;
@@ -195,6 +196,7 @@ impl Node {
             bytes: 0,
             decided: false,
         };
+        let mut leaders = BTreeSet::new();
         let bytes_max = request.bytes_max.min(self.settings.fetch_bytes_max);
         for (at, topic) in request.topics.iter().enumerate() {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -206,6 +208,10 @@ impl Node {
                     answer.batches.clear();
                     read = None;
                 }
+                if answer.error == ErrorCode::NotLeaderOrFollower {
+                    let shard = self.shard_of(&topic.topic, asked.index);
+                    answer.current_leader = self.leader_hint(answer.error, shard, &mut leaders);
+                }
                 plan.decided |= !answer.error.is_none() || answer.diverging.is_some();
                 plan.bytes += answer.batches.iter().map(StoredBatch::size).sum::<usize>();
                 if let Some(read) = read {
@@ -216,6 +222,7 @@ impl Node {
             }
             plan.response.topics.push(FetchedTopic { topic: topic.topic.clone(), partitions });
         }
+        plan.response.endpoints = self.endpoints_among(&leaders);
         plan
     }
 
@@ -291,10 +298,10 @@ impl Node {
         let shard = usize::try_from(index).ok().and_then(|index| found.shards.get(index));
         let shard = &self.shards[self.shard_index(*shard.ok_or(ErrorCode::UnknownTopicOrPartition)?)];
         let id = PartitionId { topic: found.id, index };
-        let partition = shard.partitions.get(&id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if !shard.serving && self.frozen.is_none() {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
+        let partition = shard.partitions.get(&id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         match current_leader_epoch {
             epoch if epoch >= 0 && epoch < shard.epoch.0 => Err(ErrorCode::FencedLeaderEpoch),
             epoch if epoch > shard.epoch.0 => Err(ErrorCode::UnknownLeaderEpoch),

@@ -6,8 +6,8 @@ use crate::event::Effect;
 use crate::group::{Coordinator, GroupEffect};
 use crate::request::{
     Asker, DeleteGroups, DeleteGroupsResponse, DescribeGroups, DescribeGroupsResponse, FindCoordinator,
-    FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, OffsetCommit,
-    OffsetCommitResponse, OffsetDelete, OffsetDeleteResponse, OffsetFetch, OffsetFetchGroup,
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
+    OffsetCommit, OffsetCommitResponse, OffsetDelete, OffsetDeleteResponse, OffsetFetch, OffsetFetchGroup,
     OffsetFetchResponse, Refusal, Request, Response, SyncGroupResponse, Token, TopicRef,
 };
 use model::{ErrorCode, Now};
@@ -47,7 +47,6 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         self.ensure_offsets_topic(now, out);
-        let endpoint = &self.config.endpoint;
         let find = |key: String| {
             let found = if request.key_type != COORDINATOR_OF_GROUPS {
                 let text = "this node coordinates consumer groups only: transactions do not exist yet";
@@ -55,7 +54,10 @@ impl Node {
             } else if self.frozen.is_some() {
                 Err(ErrorCode::CoordinatorNotAvailable.into())
             } else {
-                Ok(endpoint.clone())
+                let shard = self.catalog.coordinator_shard(&key).map(|shard| self.shard_index(shard));
+                let leader = shard.and_then(|at| self.leadership(at));
+                let endpoint = leader.and_then(|leader| self.endpoint_of(leader.node).cloned());
+                endpoint.ok_or(ErrorCode::CoordinatorNotAvailable.into())
             };
             (key, found)
         };
@@ -105,8 +107,16 @@ impl Node {
                 self.ask_parts(now, asker, parts, empty, out);
             }
             Request::ListGroups(request) => {
-                let count = self.shards.len() - 1; // there is at least one data shard
-                for (at, token) in (1..).zip(self.join(asker.token, count, false)) {
+                // Each node lists the groups that it coordinates; who wants all of them asks all nodes.
+                let served: Vec<usize> =
+                    (1..self.shards.len()).filter(|at| self.shards[*at].serving).collect();
+                if served.is_empty() {
+                    let response = ListGroupsResponse { error: ErrorCode::None, groups: Vec::new() };
+                    self.reply(asker.token, Response::ListGroups(response), out);
+                    return;
+                }
+                let tokens = self.join(asker.token, served.len(), false);
+                for (at, token) in served.into_iter().zip(tokens) {
                     let asker = Asker { token, ..asker };
                     self.ask_shard(now, at, asker, Request::ListGroups(request.clone()), out);
                 }

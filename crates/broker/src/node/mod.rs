@@ -7,11 +7,14 @@
 mod admin;
 mod checkpoint;
 mod configs;
+mod confirm;
 mod fetch;
 mod groups;
 mod offsets;
+mod passing;
 mod peers;
 mod produce;
+mod producer_ids;
 mod retention;
 mod start;
 mod topics;
@@ -88,6 +91,9 @@ enum Timer {
     Checkpoint,
     CheckpointRetry,
     Retention,
+    Beat,
+    Election,
+    Passed(u64),
 }
 
 /// The group commit under way and the next one.
@@ -106,6 +112,7 @@ struct Wal {
 }
 
 struct UnderWay {
+    since: Mono,
     id: JobId,
     append: WalAppend,
     numbers: Vec<(usize, u64)>,
@@ -127,11 +134,14 @@ pub struct Node {
     reads_queued: VecDeque<(JobId, Job)>,
     woken: BTreeSet<Token>,
     lookups: BTreeMap<Token, offsets::Lookups>,
+    peers: peers::Peers,
+    passing: passing::Passing,
+    confirming: confirm::Confirming,
     driving: BTreeMap<(PartitionId, Drive), Vec<Token>>,
     changes: admin::Changes,
     topic_settings: BTreeMap<TopicId, Arc<TopicSettings>>,
     metadata_waiting: BTreeMap<Token, topics::WaitingMetadata>,
-    producer_ids: topics::ProducerIds,
+    producer_ids: producer_ids::ProducerIds,
     refused: crate::producer::Refused,
     offsets_topic_asked: bool,
     /// What the log said about settings without effect; at most one line for each known setting.
@@ -144,6 +154,8 @@ pub struct Node {
     by_connection: BTreeMap<ConnectionId, BTreeSet<Token>>,
     connection_of: BTreeMap<Token, ConnectionId>,
     start: Option<start::Start>,
+    /// A shard serves whose partitions were not yet compared with the catalogue.
+    reconcile_wanted: bool,
     timers: BTreeMap<(Mono, u64), Timer>,
     tail_order: VecDeque<(usize, PartitionId)>,
     tail_bytes: usize,
@@ -180,6 +192,7 @@ impl Node {
                 if self.stopping.is_none() {
                     self.stopping = Some(false);
                     out.push(Effect::Log(LogLevel::Info, "shutting down: a clean checkpoint first".into()));
+                    self.leave(now);
                 }
             }
         }
@@ -190,13 +203,15 @@ impl Node {
         // Behind a clean checkpoint nothing may follow in the log, whatever a timer wants to propose.
         if self.frozen.is_none() && !self.checkpoint.is_closing() {
             loop {
+                self.reconcile_due(now, out);
                 self.run_changes(now, out);
                 self.propose(now);
+                self.confirm_asked();
                 if !self.pump(now, out) {
                     break;
                 }
             }
-            self.start_append(out);
+            self.start_append(now, out);
             self.consider_room(now);
         }
         self.wake_fetches(out);
@@ -235,7 +250,22 @@ impl Node {
         self.dispatch(now, token, connection, client, request, out);
     }
 
+    /// Carries out a request; one whose answer must be current once a majority has said that this node still leads.
     fn dispatch(
+        &mut self,
+        now: Now,
+        token: Token,
+        connection: ConnectionId,
+        client: Arc<ClientInfo>,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(request) = self.confirm_first(token, connection, &client, request) {
+            self.carry_out(now, token, connection, client, request, out);
+        }
+    }
+
+    fn carry_out(
         &mut self,
         now: Now,
         token: Token,
@@ -250,7 +280,7 @@ impl Node {
             Request::ListOffsets(request) => self.list_offsets(token, request, out),
             Request::OffsetForLeaderEpoch(request) => self.offset_for_leader_epoch(token, request, out),
             Request::DeleteRecords(request) => self.delete_records(now, token, request, out),
-            Request::InitProducerId(request) => self.init_producer_id(token, &request, out),
+            Request::InitProducerId(request) => self.init_producer_id(now, token, &request, out),
             Request::Metadata(request) => self.metadata(now, token, request, out),
             Request::DescribeCluster(_) => self.describe_cluster(token, out),
             change @ (Request::CreateTopics(_)
@@ -280,6 +310,7 @@ impl Node {
             self.connection_of.remove(&token);
             self.forget_fetch(token);
             self.forget_group_request(token);
+            self.forget_confirming(token);
         }
         for shard in &mut self.shards {
             shard.coordinator.on_connection_closed(connection);
@@ -353,15 +384,18 @@ impl Node {
     fn pump(&mut self, now: Now, out: &mut Vec<Effect>) -> bool {
         let mut any = false;
         for at in 0..self.shards.len() {
-            while let Some(ready) = self.shards[at].group.ready() {
+            while let Some(mut ready) = self.shards[at].group.ready() {
                 any = true;
                 if let Some(role) = ready.role
                     && role.role != Role::Leader
                     && self.shards[at].serving
                 {
-                    let lost = self.shards[at].resign();
-                    lost.into_iter().for_each(|then| self.on_dropped(now, at, then, out));
+                    self.on_resigned(now, at, out);
                 }
+                peers::send_all(std::mem::take(&mut ready.send), out);
+                self.on_confirmed(at, &ready.reads);
+                assert!(ready.install.is_none(), "no node sends states yet");
+                self.on_behind(at, &ready.behind, out);
                 if ready.needs_persist() {
                     self.wal.staged_numbers.push((at, ready.number));
                     self.wal.staged.entries.extend(ready.persist);
@@ -378,12 +412,30 @@ impl Node {
                     }
                     applied.into_iter().for_each(|applied| self.on_applied(now, at, applied, out));
                 }
+                self.carry_out_confirmed(now, at, out);
+                if at == 0 {
+                    self.answer_passed(out);
+                }
             }
         }
         any
     }
 
-    fn start_append(&mut self, out: &mut Vec<Effect>) {
+    /// Leadership of a shard is gone: whoever waits here is sent to the next leader.
+    fn on_resigned(&mut self, now: Now, at: usize, out: &mut Vec<Effect>) {
+        self.with_coordinator(at, out, |coordinator, effects| coordinator.resign(effects));
+        let lost = self.shards[at].resign();
+        lost.into_iter().for_each(|then| self.on_dropped(now, at, then, out));
+        let fetches = self.shards[at].partitions.values().flat_map(|partition| &partition.fetches);
+        self.woken.extend(fetches.copied());
+        self.unconfirmed(now, at, out);
+        if at == 0 {
+            self.give_up_changes(out);
+        }
+        self.start_lost(at);
+    }
+
+    fn start_append(&mut self, now: Now, out: &mut Vec<Effect>) {
         if self.wal.under_way.is_some() || self.wal.staged_numbers.is_empty() {
             return;
         }
@@ -391,7 +443,7 @@ impl Node {
         let numbers = std::mem::take(&mut self.wal.staged_numbers);
         let id = self.next_job();
         out.push(Effect::Start { id, job: Job::Append(append.clone()) });
-        self.wal.under_way = Some(UnderWay { id, append, numbers });
+        self.wal.under_way = Some(UnderWay { since: now.mono, id, append, numbers });
     }
 
     fn on_applied(&mut self, now: Now, shard: usize, applied: Applied, out: &mut Vec<Effect>) {
@@ -411,7 +463,7 @@ impl Node {
                     std::mem::take(&mut found.duplicates).into_iter().partition(|(last, _)| *last < end);
                 found.duplicates = wait;
                 let done: Vec<_> = done;
-                done.into_iter().for_each(|(_, token)| self.gathered(now, token, out));
+                done.into_iter().for_each(|(_, token)| self.gathered(token, out));
             }
             Applied::Gone(partition, waiting, tail_bytes) => {
                 self.tail_bytes -= tail_bytes;
@@ -419,29 +471,32 @@ impl Node {
                 self.checkpoint.drops.push(partition);
                 self.checkpoint.frees_space = true;
             }
-            Applied::Catalog(change) => self.on_catalog_change(now, change, out),
+            Applied::Catalog(change) => self.on_catalog_change(change, out),
             Applied::Then(then) => self.on_then(now, shard, then, out),
+            Applied::Driven(partition, drive) => self.on_driven(partition, drive, out),
             Applied::Serving => self.on_serving(now, shard, out),
         }
     }
 
     fn on_then(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
         match then {
-            Then::Gathered(token) => self.gathered(now, token, out),
+            Then::Gathered(token) => self.gathered(token, out),
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_applied(now, ticket, effects);
             }),
-            Then::Driven(partition, drive) => {
-                if self.config.mutant == Some(Mutant::DeletionEndsWithCreation) {
-                    for token in self.driving.remove(&(partition, Drive::Delete)).unwrap_or_default() {
-                        self.gathered(now, token, out);
-                    }
-                }
-                for token in self.driving.remove(&(partition, drive)).unwrap_or_default() {
-                    self.gathered(now, token, out);
-                }
+        }
+    }
+
+    fn on_driven(&mut self, partition: PartitionId, drive: Drive, out: &mut Vec<Effect>) {
+        if self.config.mutant == Some(Mutant::DeletionEndsWithCreation) {
+            for token in self.driving.remove(&(partition, Drive::Delete)).unwrap_or_default() {
+                self.gathered(token, out);
             }
         }
+        for token in self.driving.remove(&(partition, drive)).unwrap_or_default() {
+            self.gathered(token, out);
+        }
+        self.start_driven(partition, drive);
     }
 
     fn on_dropped(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
@@ -450,7 +505,6 @@ impl Node {
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_dropped(now, ticket, effects);
             }),
-            Then::Driven(..) => {} // the next leader's reconciliation drives it again
         }
     }
 
@@ -459,7 +513,7 @@ impl Node {
     fn reply(&mut self, token: Token, response: Response, out: &mut Vec<Effect>) {
         self.change_is_done(token);
         let Some(connection) = self.connection_of.remove(&token) else {
-            self.on_internal_reply(token, &response, out); // or the connection is gone
+            self.on_internal_reply(token, response, out); // or the connection is gone
             return;
         };
         if let Some(tokens) = self.by_connection.get_mut(&connection) {
@@ -485,11 +539,8 @@ impl Node {
         self.gathers.insert(token, Gather { response, remaining, deadline });
     }
 
-    fn gathered(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) {
-        let Some(gather) = self.gathers.get_mut(&token) else {
-            self.start_gathered(now, token, out); // or its time was up before
-            return;
-        };
+    fn gathered(&mut self, token: Token, out: &mut Vec<Effect>) {
+        let Some(gather) = self.gathers.get_mut(&token) else { return }; // its time was up before
         gather.remaining -= 1;
         if gather.remaining == 0 {
             let done = self.gathers.remove(&token).expect("looked at");
@@ -523,10 +574,13 @@ impl Node {
             match entry.remove() {
                 Timer::Fetch(token) => self.fetch_is_due(token, out),
                 Timer::Gather(token) => self.abandon(token, model::ErrorCode::RequestTimedOut, out),
-                Timer::Append => self.retry_append(out),
+                Timer::Append => self.retry_append(now, out),
                 Timer::Checkpoint => self.checkpoint.is_due = true,
                 Timer::CheckpointRetry => self.retry_checkpoint(),
                 Timer::Retention => self.retain(now),
+                Timer::Beat => self.beat(now, out),
+                Timer::Election => self.elect(now),
+                Timer::Passed(number) => self.passed_is_due(number, out),
             }
         }
         for shard in 0..self.shards.len() {
@@ -537,7 +591,7 @@ impl Node {
         }
     }
 
-    fn retry_append(&mut self, out: &mut Vec<Effect>) {
+    fn retry_append(&mut self, now: Now, out: &mut Vec<Effect>) {
         let is_probe = std::mem::take(&mut self.wal.probe_waits);
         let id = self.next_job();
         match &mut self.wal.under_way {
@@ -549,7 +603,7 @@ impl Node {
             None if is_probe => {
                 let append = WalAppend::default();
                 out.push(Effect::Start { id, job: Job::Append(append.clone()) });
-                self.wal.under_way = Some(UnderWay { id, append, numbers: Vec::new() });
+                self.wal.under_way = Some(UnderWay { since: now.mono, id, append, numbers: Vec::new() });
             }
             None => {}
         }

@@ -1,19 +1,393 @@
-//! The node among its peers.
+//! The node among its peers: beats and what they tell, elections, leadership given away, consensus in and out.
+//!
+//! Nothing here is a promise: beats and links are evidence for liveness, and tell clients where to go. What is committed
+//! and who leads is consensus's alone.
 
-use super::Node;
-use crate::event::Effect;
-use crate::peer::{Link, PeerMessage};
-use model::{NodeId, Now};
+use super::{Node, NodeConfig, Timer};
+use crate::event::{Effect, LogLevel};
+use crate::peer::{Beat, Led, Link, PeerMessage, node_of, raft_id};
+use crate::request::{Endpoint, TopicRef};
+use consensus::{Evidence, Failover, HEARTBEAT_INTERVAL, Message, StepError};
+use model::{ErrorCode, LeaderEpoch, LogIndex, Mono, NodeId, Now, ShardId, Term};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-impl Node {
-    pub(super) fn on_peer(
-        &mut self,
-        _now: Now,
-        _from: NodeId,
-        _message: PeerMessage,
-        _out: &mut Vec<Effect>,
-    ) {
+/// A commit that takes the disk longer lets a leader give its leadership away.
+const DISK_STALL: Duration = Duration::from_millis(500);
+/// Beats between two looks at who keeps up and who should lead: one second.
+const BEATS_A_LOOK: u64 = 20;
+/// Leadership goes back to a shard's preferred node when that has been ready for so long.
+const BALANCE_AFTER: Duration = Duration::from_secs(5);
+/// Shards that a node gives back in one look.
+const BALANCED_A_LOOK_MAX: usize = 4;
+/// A stop waits so long for others to take over.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// What a node knows of the others.
+pub(super) struct Peers {
+    others: BTreeMap<NodeId, Peer>,
+    failover: Failover,
+    /// Who serves the shards that this node does not serve.
+    leaders: BTreeMap<ShardId, Leader>,
+    /// Per shard what was committed one to two looks ago, and at the last look: who has the first keeps up.
+    marks: Vec<[LogIndex; 2]>,
+    beats: u64,
+    election: Option<(Mono, u64)>,
+    /// Until when a stop waits for the others.
+    pub(super) leaving: Option<Mono>,
+}
+
+struct Peer {
+    evidence: Evidence,
+    is_gone: bool,
+    endpoint: Option<Endpoint>,
+    ready_since: Option<Mono>,
+    /// A line about a message that made no sense was written.
+    is_reported: bool,
+}
+
+/// A shard's leader elsewhere.
+struct Leader {
+    node: NodeId,
+    term: Term,
+    epoch: LeaderEpoch,
+    in_sync: Vec<NodeId>,
+}
+
+/// Who leads a shard, as far as this node knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leadership {
+    pub(super) node: NodeId,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) in_sync: Vec<NodeId>,
+}
+
+impl Peers {
+    pub(super) fn new(config: &NodeConfig, shards: usize, now: Now) -> Peers {
+        let others = config.voters.iter().filter(|node| **node != config.node);
+        let peer = |node: &NodeId| {
+            let peer = Peer {
+                evidence: Evidence::new(now.mono),
+                is_gone: false,
+                endpoint: None,
+                ready_since: None,
+                is_reported: false,
+            };
+            (*node, peer)
+        };
+        Peers {
+            others: others.map(peer).collect(),
+            failover: Failover::new(raft_id(config.node), config.seed),
+            leaders: BTreeMap::new(),
+            marks: vec![[LogIndex(0); 2]; shards],
+            beats: 0,
+            election: None,
+            leaving: None,
+        }
     }
 
-    pub(super) fn on_link(&mut self, _now: Now, _peer: NodeId, _link: Link, _out: &mut Vec<Effect>) {}
+    fn gone(&self) -> Vec<u64> {
+        self.others.iter().filter(|(_, peer)| peer.is_gone).map(|(node, _)| raft_id(*node)).collect()
+    }
+}
+
+impl Node {
+    /// A node of one: nobody else votes, answers are current by themselves.
+    pub(super) fn is_alone(&self) -> bool {
+        self.peers.others.is_empty()
+    }
+
+    // Who leads
+
+    /// Who serves the shard.
+    pub(super) fn leadership(&self, at: usize) -> Option<Leadership> {
+        let shard = &self.shards[at];
+        if shard.serving || self.frozen.is_some() && self.is_alone() {
+            let (node, in_sync) = (self.config.node, self.in_sync(at));
+            return Some(Leadership { node, epoch: shard.epoch, in_sync });
+        }
+        let leader = self.peers.leaders.get(&shard.id)?;
+        let epoch = leader.epoch.max(shard.epoch);
+        Some(Leadership { node: leader.node, epoch, in_sync: leader.in_sync.clone() })
+    }
+
+    /// Who serves the metadata group: it alone changes the catalogue.
+    pub(super) fn controller(&self) -> Option<NodeId> {
+        self.leadership(0).map(|leadership| leadership.node)
+    }
+
+    /// Replicas that have what was committed a second ago, this one included.
+    fn in_sync(&self, at: usize) -> Vec<NodeId> {
+        let mark = self.peers.marks[at][0];
+        let keeps_up = |node: &NodeId, matched: LogIndex| {
+            *node == self.config.node
+                || matched >= mark && self.peers.others.get(node).is_some_and(|peer| !peer.is_gone)
+        };
+        let progress = self.shards[at].group.progress().into_iter();
+        let nodes = progress.filter_map(|(id, matched)| node_of(id).filter(|node| keeps_up(node, matched)));
+        let mut nodes: Vec<NodeId> = nodes.collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// Where clients reach a node, if it lives.
+    pub(super) fn endpoint_of(&self, node: NodeId) -> Option<&Endpoint> {
+        if node == self.config.node {
+            return Some(&self.config.endpoint);
+        }
+        self.peers.others.get(&node).filter(|peer| !peer.is_gone).and_then(|peer| peer.endpoint.as_ref())
+    }
+
+    /// All nodes that live, in the order of their ids.
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        self.config.voters.iter().filter_map(|node| self.endpoint_of(*node)).cloned().collect()
+    }
+
+    /// Where a client that came to the wrong node is to go (KIP-951); the leader is noted for `endpoints_among`.
+    pub(super) fn leader_hint(
+        &self,
+        code: ErrorCode,
+        shard: Option<ShardId>,
+        leaders: &mut BTreeSet<NodeId>,
+    ) -> Option<(NodeId, i32)> {
+        if code != ErrorCode::NotLeaderOrFollower {
+            return None;
+        }
+        let leader = self.leadership(self.shard_index(shard?))?;
+        self.endpoint_of(leader.node)?;
+        leaders.insert(leader.node);
+        Some((leader.node, leader.epoch.0))
+    }
+
+    /// Where these nodes are reached.
+    pub(super) fn endpoints_among(&self, nodes: &BTreeSet<NodeId>) -> Vec<Endpoint> {
+        nodes.iter().filter_map(|node| self.endpoint_of(*node)).cloned().collect()
+    }
+
+    /// The shard of a partition, if there is such a partition.
+    pub(super) fn shard_of(&self, topic: &TopicRef, index: i32) -> Option<ShardId> {
+        let found = self.resolve(topic).ok()?;
+        found.shards.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The nodes of a shard, the one that leads it when nothing is amiss first.
+    pub(super) fn replicas(&self, shard: ShardId) -> Vec<NodeId> {
+        let mut nodes = self.config.voters.clone();
+        nodes.rotate_left(shard.0 as usize % self.config.voters.len());
+        nodes
+    }
+
+    // Time
+
+    /// Every `HEARTBEAT_INTERVAL`: raft's time, the verdict about each peer, and a beat to all.
+    pub(super) fn beat(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.set_timer(now.mono.plus(HEARTBEAT_INTERVAL), Timer::Beat);
+        if self.frozen.is_some() || self.checkpoint.is_closing() {
+            return;
+        }
+        self.shards.iter_mut().for_each(|shard| shard.group.tick());
+        self.judge_peers(now, out);
+        self.elect(now);
+        let is_stalled =
+            self.wal.under_way.as_ref().is_some_and(|job| now.mono.since(job.since) > DISK_STALL);
+        if is_stalled || self.peers.leaving.is_some() {
+            self.hand_all_over();
+        }
+        self.peers.beats += 1;
+        if self.peers.beats.is_multiple_of(BEATS_A_LOOK) {
+            self.mark_committed();
+            self.balance(now);
+        }
+        self.tell_all(out);
+    }
+
+    fn judge_peers(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let mut gone = Vec::new();
+        for (node, peer) in &mut self.peers.others {
+            let is_gone = peer.evidence.is_gone(now.mono);
+            if is_gone != std::mem::replace(&mut peer.is_gone, is_gone) {
+                let what = if is_gone { "does not answer" } else { "answers again" };
+                out.push(Effect::Log(LogLevel::Warn, format!("node {} {what}", node.0)));
+            }
+            if is_gone {
+                peer.ready_since = None;
+                gone.push(*node);
+            }
+        }
+        self.peers.leaders.retain(|_, leader| !gone.contains(&leader.node));
+    }
+
+    /// Stands for election where it is this node's turn, and sets the time of the next look.
+    pub(super) fn elect(&mut self, now: Now) {
+        if self.is_alone() || self.frozen.is_some() || self.stopping.is_some() {
+            return;
+        }
+        let gone = self.peers.gone();
+        let failover = &mut self.peers.failover;
+        let checks = self.shards.iter_mut().map(|shard| failover.check(now.mono, &mut shard.group, &gone));
+        let next = checks.flatten().min();
+        if let Some(before) = self.peers.election.take() {
+            self.timers.remove(&before);
+        }
+        self.peers.election = next.map(|at| self.set_timer(at, Timer::Election));
+    }
+
+    fn hand_all_over(&mut self) {
+        for shard in &mut self.shards {
+            shard.group.hand_over();
+        }
+    }
+
+    /// A stop begins: others are to lead.
+    pub(super) fn leave(&mut self, now: Now) {
+        if !self.is_alone() {
+            self.peers.leaving = Some(now.mono.plus(LEAVE_MAX));
+            self.hand_all_over();
+        }
+    }
+
+    /// Whether a stop still waits for others to take over.
+    pub(super) fn is_leaving(&self, now: Now) -> bool {
+        self.peers.leaving.is_some_and(|until| now.mono < until)
+            && self.shards.iter().any(|shard| shard.group.is_leader())
+    }
+
+    fn mark_committed(&mut self) {
+        for (mark, shard) in self.peers.marks.iter_mut().zip(&self.shards) {
+            *mark = [mark[1], shard.group.committed()];
+        }
+    }
+
+    /// Gives shards back to the nodes that should lead them, so that the load is spread after a failure.
+    fn balance(&mut self, now: Now) {
+        let steady = |peer: &Peer| {
+            !peer.is_gone && peer.ready_since.is_some_and(|since| now.mono.since(since) >= BALANCE_AFTER)
+        };
+        let mut given = 0;
+        for at in 0..self.shards.len() {
+            if given == BALANCED_A_LOOK_MAX || !self.shards[at].serving {
+                continue;
+            }
+            let preferred = self.replicas(self.shards[at].id)[0];
+            let is_steady = self.peers.others.get(&preferred).is_some_and(steady);
+            if is_steady && self.in_sync(at).contains(&preferred) {
+                self.shards[at].group.transfer_leader(raft_id(preferred));
+                given += 1;
+            }
+        }
+    }
+
+    /// Tells all peers what this node leads.
+    pub(super) fn tell_all(&mut self, out: &mut Vec<Effect>) {
+        let led = |at: usize| {
+            let shard = &self.shards[at];
+            shard.serving.then(|| Led {
+                shard: shard.id,
+                term: shard.group.term(),
+                epoch: shard.epoch,
+                in_sync: self.in_sync(at),
+            })
+        };
+        let beat = Beat {
+            endpoint: self.config.endpoint.clone(),
+            led: (0..self.shards.len()).filter_map(led).collect(),
+            catalog: self.shards[0].applied(),
+            is_ready: self.is_ready() && self.stopping.is_none(),
+        };
+        let message = PeerMessage::Beat(Box::new(beat));
+        out.extend(self.peers.others.keys().map(|to| Effect::Send { to: *to, message: message.clone() }));
+    }
+
+    // What comes in
+
+    pub(super) fn on_peer(&mut self, now: Now, from: NodeId, message: PeerMessage, out: &mut Vec<Effect>) {
+        if self.frozen.is_some() || self.checkpoint.is_closing() || !self.peers.others.contains_key(&from) {
+            return;
+        }
+        match message {
+            PeerMessage::Consensus(message) => self.on_consensus(from, message, out),
+            PeerMessage::Beat(beat) => self.on_beat(now, from, *beat),
+            PeerMessage::Pass(number, passed) => self.on_pass(now, from, number, *passed, out),
+            PeerMessage::Answer(number, answer) => self.on_pass_answer(from, number, *answer, out),
+        }
+    }
+
+    fn on_consensus(&mut self, from: NodeId, message: Message, out: &mut Vec<Effect>) {
+        let at = message.shard.0 as usize;
+        if at >= self.shards.len() || node_of(message.from) != Some(from) {
+            self.report_nonsense(from, "a message for no shard, or in another's name", out);
+            return;
+        }
+        match self.shards[at].group.step(message) {
+            Ok(()) => {}
+            Err(StepError::Halted(halt)) => self.stop(
+                out,
+                format!("shard {at} lost what it acknowledged: {halt}; this node must be replaced"),
+            ),
+            Err(error) => self.report_nonsense(from, &error.to_string(), out),
+        }
+    }
+
+    fn report_nonsense(&mut self, from: NodeId, what: &str, out: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.others.get_mut(&from) else { return };
+        if !std::mem::replace(&mut peer.is_reported, true) {
+            out.push(Effect::Log(LogLevel::Warn, format!("node {} sent {what}; it is not heeded", from.0)));
+        }
+    }
+
+    fn on_beat(&mut self, now: Now, from: NodeId, beat: Beat) {
+        let Some(peer) = self.peers.others.get_mut(&from) else { return };
+        peer.evidence.on_heartbeat(now.mono);
+        peer.is_gone = false;
+        peer.endpoint = Some(Endpoint { node: from, ..beat.endpoint });
+        peer.ready_since = beat.is_ready.then(|| peer.ready_since.unwrap_or(now.mono));
+        self.peers.leaders.retain(|_, leader| leader.node != from);
+        for led in beat.led {
+            if led.shard == ShardId::METADATA {
+                self.start_heard(beat.catalog);
+            }
+            let is_older = |known: &Leader| known.term > led.term;
+            if !self.peers.leaders.get(&led.shard).is_some_and(is_older) {
+                let Led { shard, term, epoch, in_sync } = led;
+                self.peers.leaders.insert(shard, Leader { node: from, term, epoch, in_sync });
+            }
+        }
+    }
+
+    pub(super) fn on_link(&mut self, now: Now, node: NodeId, link: Link, out: &mut Vec<Effect>) {
+        if self.frozen.is_some() || self.checkpoint.is_closing() {
+            return;
+        }
+        let Some(peer) = self.peers.others.get_mut(&node) else { return };
+        match link {
+            Link::Up => {
+                peer.evidence.on_connected(now.mono);
+                peer.is_reported = false;
+            }
+            Link::Lost => {
+                self.shards.iter_mut().for_each(|shard| shard.group.unreachable(raft_id(node)));
+                self.give_up_passed(node, out);
+            }
+            Link::Refused => {
+                peer.evidence.on_refused();
+                self.judge_peers(now, out);
+                self.elect(now);
+                self.give_up_passed(node, out);
+            }
+        }
+    }
+
+    /// A follower needs what the log does not hold any more.
+    pub(super) fn on_behind(&mut self, at: usize, followers: &[u64], out: &mut Vec<Effect>) {
+        for node in followers.iter().copied().filter_map(node_of) {
+            let text = format!("node {} is too far behind in shard {at} to follow by the log", node.0);
+            self.report_nonsense(node, &text, out);
+        }
+    }
+}
+
+/// Hands consensus's messages to the driver.
+pub(super) fn send_all(messages: Vec<Message>, out: &mut Vec<Effect>) {
+    let sends = messages.into_iter().filter_map(|message| Some((node_of(message.to)?, message)));
+    out.extend(sends.map(|(to, message)| Effect::Send { to, message: PeerMessage::Consensus(message) }));
 }

@@ -16,6 +16,7 @@ use crate::shard::Then;
 use bytes::Bytes;
 use model::batch::with_append_time;
 use model::{ErrorCode, Now, PartitionId, RecordFacts, ShardId};
+use std::collections::BTreeSet;
 
 /// Batches below this size are copied, so that a few of them do not keep a large request buffer in memory.
 const COPY_BELOW_BYTES: usize = 2 << 10;
@@ -62,6 +63,7 @@ impl Node {
     pub(super) fn produce(&mut self, now: Now, token: Token, request: Produce, out: &mut Vec<Effect>) {
         let question = Question { now, token, acks: request.acks };
         let mut waiting = 0;
+        let mut leaders = BTreeSet::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
             let place = self.resolve(&topic.topic).and_then(|found| match found.name.as_str() {
@@ -92,9 +94,13 @@ impl Node {
                     self.refused.remember(&topic.topic, index, &header);
                 }
                 waiting += usize::from(outcome.waits);
+                let shard =
+                    place.as_ref().ok().and_then(|(_, shards)| shards.get(usize::try_from(index).ok()?));
+                let current_leader =
+                    self.leader_hint(outcome.refusal.refusal.code, shard.copied(), &mut leaders);
                 partitions.push(ProducedPartition {
                     index,
-                    current_leader: None,
+                    current_leader,
                     refusal: outcome.refusal.refusal,
                     record_errors: outcome.refusal.records,
                     base_offset: outcome.base_offset,
@@ -107,7 +113,8 @@ impl Node {
         if self.config.mutant == Some(Mutant::AckBeforeCommit) {
             waiting = 0;
         }
-        let response = Response::Produce(ProduceResponse { topics, endpoints: Vec::new() });
+        let response =
+            Response::Produce(ProduceResponse { topics, endpoints: self.endpoints_among(&leaders) });
         self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
     }
 
@@ -212,10 +219,12 @@ impl Node {
             let text = "the disk is full: records are refused until there is space";
             return Err(Refusal::new(ErrorCode::KafkaStorageError, text).into());
         }
-        if acks == ACKS_ALL && settings.min_insync_replicas > 1 {
+        let replicas = self.config.voters.len();
+        if acks == ACKS_ALL && settings.min_insync_replicas as usize > replicas {
             let text = format!(
-                "min.insync.replicas is {}, but the topic has one replica",
-                settings.min_insync_replicas
+                "min.insync.replicas is {}, but the topic has {replicas} replica{}",
+                settings.min_insync_replicas,
+                if replicas == 1 { "" } else { "s" }
             );
             return Err(Refusal::new(ErrorCode::NotEnoughReplicas, text).into());
         }

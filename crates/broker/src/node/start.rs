@@ -1,7 +1,8 @@
 //! The start of a node: shards from the checkpoint, entries behind it through consensus, then the catalogue and the shards
 //! are brought to agree. Requests that come meanwhile wait.
 
-use super::{Counters, Node, NodeConfig, Wal, checkpoint};
+use super::peers::Peers;
+use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint};
 use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
 use crate::command::Command;
 use crate::event::{Effect, LogLevel};
@@ -11,17 +12,24 @@ use crate::request::{ClientInfo, ConnectionId, Request, Token};
 use crate::shard::{Drive, Shard};
 use consensus::{Group, Restored};
 use model::job::{PartitionSegments, Recovered};
-use model::{Now, PartitionId, ShardId};
+use model::{LogIndex, Mono, Now, PartitionId, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a start waits for leaders of shards that have none.
+const LEADERS_MAX: Duration = Duration::from_secs(3);
 
 /// A start that is not finished.
 pub(super) struct Start {
     /// Requests that wait for it.
     pub(super) waiting: VecDeque<(Token, ConnectionId, Arc<ClientInfo>, Request)>,
-    token: Token,
-    remaining: usize,
-    reconciled: bool,
+    /// What the catalogue wants of shards that this node serves, with the shard's place.
+    driving: BTreeMap<(PartitionId, Drive), usize>,
+    /// What the controller had applied of the metadata log when it was first heard.
+    goal: Option<LogIndex>,
+    /// From then on shards without a leader are not waited for.
+    leaders_until: Mono,
 }
 
 impl Node {
@@ -30,6 +38,9 @@ impl Node {
     /// # Errors
     /// One sentence when what is on disk does not fit together. Nothing was changed.
     pub fn new(config: NodeConfig, recovered: Recovered, now: Now) -> Result<Node, String> {
+        if config.voters.iter().chain([&config.node]).any(|node| node.0 < 0) {
+            return Err("node ids are not negative".to_owned());
+        }
         let mut segments: BTreeMap<PartitionId, PartitionSegments> =
             recovered.segments.into_iter().map(|found| (found.partition, found)).collect();
         let highest = recovered
@@ -59,9 +70,9 @@ impl Node {
                 }
             }
             restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
-            let raft_id =
-                u64::try_from(config.node.0).map_err(|_| "node ids are not negative".to_owned())? + 1;
-            let mut raft = consensus::Config::new(id, raft_id, vec![raft_id]);
+            let raft_id = crate::peer::raft_id(config.node);
+            let voters = config.voters.iter().map(|node| crate::peer::raft_id(*node)).collect();
+            let mut raft = consensus::Config::new(id, raft_id, voters);
             raft.seed = config.seed;
             let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
             let coordinator = Coordinator::new(group_config(&config), config.seed ^ u64::from(id.0));
@@ -74,7 +85,7 @@ impl Node {
             }
             shards.push(shard);
         }
-        let mut node = Node::assembled(config, catalog, shards);
+        let mut node = Node::assembled(config, catalog, shards, now);
         (node.wal.room, node.wal.held) = (recovered.room, recovered.held);
         node.settings_changed(&mut Vec::new());
         if let Some(damage) = recovered.damage {
@@ -85,12 +96,17 @@ impl Node {
         }
         node.set_retention_timer(now);
         node.set_checkpoint_timer(now);
+        if !node.is_alone() {
+            node.set_timer(now.mono, Timer::Beat);
+        }
         Ok(node)
     }
 
-    fn assembled(config: NodeConfig, catalog: Catalog, shards: Vec<Shard>) -> Node {
-        let start_token = Token(u64::MAX);
+    fn assembled(config: NodeConfig, catalog: Catalog, shards: Vec<Shard>, now: Now) -> Node {
         Node {
+            peers: Peers::new(&config, shards.len(), now),
+            passing: Default::default(),
+            confirming: Default::default(),
             random: consensus::Random::new(config.seed),
             settings: config.settings.clone(),
             config,
@@ -109,7 +125,7 @@ impl Node {
             changes: super::admin::Changes::default(),
             topic_settings: BTreeMap::new(),
             metadata_waiting: BTreeMap::new(),
-            producer_ids: super::topics::ProducerIds::default(),
+            producer_ids: super::producer_ids::ProducerIds::default(),
             refused: Default::default(),
             offsets_topic_asked: false,
             remarked: BTreeSet::new(),
@@ -121,10 +137,11 @@ impl Node {
             connection_of: BTreeMap::new(),
             start: Some(Start {
                 waiting: VecDeque::new(),
-                token: start_token,
-                remaining: 0,
-                reconciled: false,
+                driving: BTreeMap::new(),
+                goal: None,
+                leaders_until: now.mono.plus(LEADERS_MAX),
             }),
+            reconcile_wanted: false,
             timers: BTreeMap::new(),
             tail_order: VecDeque::new(),
             tail_bytes: 0,
@@ -136,56 +153,99 @@ impl Node {
         }
     }
 
-    /// The state of this shard is complete: its groups have their coordinator; with the last one the catalogue and the
-    /// shards are compared.
+    /// The state of this shard is complete: its groups have their coordinator, peers and clients hear of it, and its
+    /// partitions are to be compared with the catalogue.
     pub(super) fn on_serving(&mut self, now: Now, shard: usize, out: &mut Vec<Effect>) {
         self.shards[shard].coordinator.become_leader(now);
-        let all = self.shards.iter().all(|shard| shard.serving);
-        if all && self.start.as_ref().is_some_and(|start| !start.reconciled) {
-            self.reconcile(now, out);
+        self.reconcile_wanted = true;
+        self.tell_all(out);
+    }
+
+    /// Whether the catalogue contains what the cluster had done before this node started.
+    fn is_catalog_current(&self) -> bool {
+        let reached = |start: &Start| {
+            self.shards[0].serving || start.goal.is_some_and(|goal| self.shards[0].applied() >= goal)
+        };
+        self.catalog.is_formatted() && self.start.as_ref().is_none_or(reached)
+    }
+
+    /// The controller has applied so much of the metadata log.
+    pub(super) fn start_heard(&mut self, catalog: LogIndex) {
+        if let Some(start) = &mut self.start {
+            start.goal.get_or_insert(catalog);
         }
     }
 
-    /// A stop may have fallen between a change of the catalogue and the entries it leads to: propose what is missing.
-    fn reconcile(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Some(start) = &mut self.start else { return };
-        start.reconciled = true;
-        let token = start.token;
+    /// Compares the shards that began to serve with the catalogue, once that is current.
+    pub(super) fn reconcile_due(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.reconcile_wanted {
+            if self.shards[0].serving && !self.shards[0].reconciled {
+                self.shards[0].reconciled = true;
+                self.format();
+            }
+            if self.is_catalog_current() {
+                self.reconcile_wanted = false;
+                self.reconcile(out);
+            }
+        }
+        if self.start.is_some() {
+            self.consider_started(now, out);
+        }
+    }
+
+    /// The first entry of a new cluster.
+    fn format(&mut self) {
         if !self.catalog.is_formatted() {
             let data_shards = self.shards.len() as u32 - 1;
             let coordinators =
                 (0..COORDINATOR_PARTITIONS as u32).map(|at| ShardId(1 + at % data_shards)).collect();
             self.shards[0].add(Command::Catalog(CatalogCommand::Format { coordinators }), None);
         }
+    }
+
+    /// A stop, or a change of leader, may have fallen between a change of the catalogue and the entries it leads to: propose
+    /// what is missing.
+    fn reconcile(&mut self, out: &mut Vec<Effect>) {
+        let due = |shard: &Shard| shard.serving && !shard.reconciled;
+        let due: Vec<usize> = (1..self.shards.len()).filter(|at| due(&self.shards[*at])).collect();
+        if due.is_empty() {
+            return;
+        }
         let wanted: BTreeMap<PartitionId, ShardId> =
-            self.catalog.topics().flat_map(|t| t.partitions()).collect();
+            self.catalog.topics().flat_map(|topic| topic.partitions()).collect();
         let mut missing = Vec::new();
         for (id, shard) in &wanted {
             let at = self.shard_index(*shard);
-            if !self.shards[at].partitions.contains_key(id) {
+            if due.contains(&at) && !self.shards[at].partitions.contains_key(id) {
                 missing.push((at, *id, Drive::Create));
             }
         }
-        for (at, shard) in self.shards.iter().enumerate() {
-            let orphans = shard.partitions.keys().filter(|id| !wanted.contains_key(id));
-            missing.extend(orphans.map(|id| (at, *id, Drive::Delete)));
+        // What a catalogue newer than this one wanted is not for this one to judge.
+        let known = self.shards[0].applied();
+        for at in &due {
+            let partitions = self.shards[*at].partitions.iter();
+            let orphans = partitions
+                .filter(|(id, partition)| !wanted.contains_key(id) && partition.log.created <= known);
+            missing.extend(orphans.map(|(id, _)| (*at, *id, Drive::Delete)));
         }
         if !missing.is_empty() {
             let text = format!("{} partitions are created or deleted as the catalogue says", missing.len());
             out.push(Effect::Log(LogLevel::Info, text));
         }
-        self.forget_gone_topics(out);
-        if let Some(start) = &mut self.start {
-            start.remaining = missing.len();
+        if self.is_alone() {
+            self.forget_gone_topics(out);
         }
         for (at, id, drive) in missing {
-            self.driving.entry((id, drive)).or_default().push(token);
-            self.shards[at].drive(id, drive);
+            if let Some(start) = &mut self.start {
+                start.driving.insert((id, drive), at);
+            }
+            self.shards[at].drive(id, drive, known);
         }
-        self.consider_started(now, out);
+        due.into_iter().for_each(|at| self.shards[at].reconciled = true);
     }
 
-    /// Positions in topics whose deletion was cut off before the groups heard of it.
+    /// Positions in topics whose deletion was cut off before the groups heard of it. Only a node of one knows for certain that
+    /// its catalogue is newer than every position.
     fn forget_gone_topics(&mut self, out: &mut Vec<Effect>) {
         for at in 0..self.shards.len() {
             let topics = self.shards[at].coordinator.topics().into_iter();
@@ -198,16 +258,31 @@ impl Node {
         }
     }
 
-    /// One of the start's own proposals is applied, if the token is the start's.
-    pub(super) fn start_gathered(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) {
-        let Some(start) = self.start.as_mut().filter(|start| start.token == token) else { return };
-        start.remaining -= 1;
-        self.consider_started(now, out);
+    /// A partition is as the start wanted it.
+    pub(super) fn start_driven(&mut self, partition: PartitionId, drive: Drive) {
+        if let Some(start) = &mut self.start {
+            start.driving.remove(&(partition, drive));
+        }
     }
 
-    pub(super) fn consider_started(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let done = |start: &Start| start.reconciled && start.remaining == 0;
-        if !self.catalog.is_formatted() || !self.start.as_ref().is_some_and(done) {
+    /// The shard has another leader now, who reconciles it.
+    pub(super) fn start_lost(&mut self, at: usize) {
+        if let Some(start) = &mut self.start {
+            start.driving.retain(|_, shard| *shard != at);
+        }
+    }
+
+    fn consider_started(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some(start) = &self.start else { return };
+        if !start.driving.is_empty() || !self.is_catalog_current() {
+            return;
+        }
+        let patient = self.is_alone() || now.mono < start.leaders_until;
+        let settled = |at: usize| match &self.shards[at] {
+            shard if shard.serving => shard.reconciled,
+            shard => !shard.group.is_leader() && (!patient || self.leadership(at).is_some()),
+        };
+        if !(0..self.shards.len()).all(settled) {
             return;
         }
         let start = self.start.take().expect("looked at");

@@ -2,6 +2,7 @@
 //! metadata group first; then each partition it speaks of is created or deleted by an entry of its own shard.
 
 use super::Node;
+use super::peers::Leadership;
 use crate::catalog::{CatalogChange, CatalogCommand, Topic, folded};
 use crate::command::Command;
 use crate::config::{
@@ -11,14 +12,13 @@ use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::request::{
     CreatePartitions, CreatePartitionsResponse, CreateTopics, CreateTopicsResponse, CreatedTopic,
-    DeleteTopics, DeleteTopicsResponse, DeletedTopic, DescribeClusterResponse, InitProducerId,
-    InitProducerIdResponse, Metadata, MetadataResponse, NewTopic, PartitionMetadata, Refusal, Request,
-    Response, Token, TopicMetadata, TopicRef,
+    DeleteTopics, DeleteTopicsResponse, DeletedTopic, DescribeClusterResponse, Metadata, MetadataResponse,
+    NewTopic, PartitionMetadata, Refusal, Request, Response, Token, TopicMetadata, TopicRef,
 };
 use crate::shard::Drive;
 use model::name::topic_name_error;
 use model::{ErrorCode, NodeId, Now, PartitionId, ShardId, TopicId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +26,6 @@ use std::time::Duration;
 const PARTITIONS_MAX: u64 = 200_000;
 /// New topics whose settings are told in one answer; those behind are made without a word about theirs.
 const CREATED_DESCRIBED_MAX: usize = 1_000;
-/// Producer ids taken from the metadata group at a time.
-const PRODUCER_ID_BLOCK: i64 = 1000;
 /// How long auto-creation may take before a metadata request is answered without.
 const AUTO_CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -41,15 +39,6 @@ const OFFSETS_TOPIC_PARTITIONS: i32 = 50;
 pub(super) struct WaitingMetadata {
     token: Token,
     request: Metadata,
-}
-
-/// Producer ids in hand, and who waits for more.
-#[derive(Debug, Default)]
-pub(super) struct ProducerIds {
-    next: i64,
-    end: i64,
-    waiting: VecDeque<Token>,
-    asked: bool,
 }
 
 impl Node {
@@ -91,10 +80,13 @@ impl Node {
 
     /// The answer to an auto-creation came: whoever asked for metadata gets it, with the topic or with the reason why
     /// there is none.
-    pub(super) fn on_internal_reply(&mut self, internal: Token, done: &Response, out: &mut Vec<Effect>) {
-        let Some(waiting) = self.metadata_waiting.remove(&internal) else { return };
+    pub(super) fn on_internal_reply(&mut self, internal: Token, done: Response, out: &mut Vec<Effect>) {
+        let Some(waiting) = self.metadata_waiting.remove(&internal) else {
+            self.on_passed_done(internal, done, out);
+            return;
+        };
         let mut answer = self.describe_topics(&waiting.request);
-        if let Response::CreateTopics(done) = done {
+        if let Response::CreateTopics(done) = &done {
             let refused: BTreeMap<&str, ErrorCode> =
                 done.topics.iter().map(|topic| (topic.name.as_str(), topic.refusal.code)).collect();
             for topic in &mut answer.topics {
@@ -143,9 +135,9 @@ impl Node {
             Some(asked) => asked.iter().map(|topic| self.metadata_of(topic)).collect(),
         };
         MetadataResponse {
-            brokers: vec![self.config.endpoint.clone()],
+            brokers: self.endpoints(),
             cluster_id: self.config.cluster_id.clone(),
-            controller: self.config.node,
+            controller: self.controller_for_clients(),
             topics,
         }
     }
@@ -166,18 +158,28 @@ impl Node {
     }
 
     fn topic_metadata(&self, topic: &Topic) -> TopicMetadata {
-        let node = self.config.node;
+        let mut leaderships = BTreeMap::new();
         let partitions = topic.partitions().map(|(id, shard)| {
-            let shard = &self.shards[self.shard_index(shard)];
-            let led = shard.serving && shard.partitions.contains_key(&id) || self.frozen.is_some();
+            let at = self.shard_index(shard);
+            let exists = |leader: &Leadership| {
+                leader.node != self.config.node
+                    || self.shards[at].partitions.contains_key(&id)
+                    || self.frozen.is_some()
+            };
+            let leadership = leaderships.entry(at).or_insert_with(|| self.leadership(at));
+            let leader = leadership.as_ref().filter(|leader| self.endpoint_of(leader.node).is_some());
+            let leader = leader.filter(|leader| exists(leader));
+            let replicas = self.replicas(shard);
+            let offline =
+                replicas.iter().filter(|node| self.endpoint_of(**node).is_none()).copied().collect();
             PartitionMetadata {
-                error: if led { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
+                error: if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
                 index: id.index,
-                leader: led.then_some(node),
-                leader_epoch: shard.epoch.0.max(0),
-                replicas: vec![node],
-                in_sync: vec![node],
-                offline: Vec::new(),
+                leader: leader.map(|leader| leader.node),
+                leader_epoch: leader.map_or(self.shards[at].epoch, |leader| leader.epoch).0.max(0),
+                in_sync: leader.map_or_else(Vec::new, |leader| leader.in_sync.clone()),
+                replicas,
+                offline,
             }
         });
         TopicMetadata {
@@ -192,10 +194,15 @@ impl Node {
     pub(super) fn describe_cluster(&mut self, token: Token, out: &mut Vec<Effect>) {
         let response = DescribeClusterResponse {
             cluster_id: self.config.cluster_id.clone(),
-            controller: self.config.node,
-            brokers: vec![self.config.endpoint.clone()],
+            controller: self.controller_for_clients(),
+            brokers: self.endpoints(),
         };
         self.reply(token, Response::DescribeCluster(response), out);
+    }
+
+    /// Every node passes changes on to the controller: while nobody knows it, this one is as good.
+    fn controller_for_clients(&self) -> NodeId {
+        self.controller().filter(|node| self.endpoint_of(*node).is_some()).unwrap_or(self.config.node)
     }
 
     // New topics
@@ -262,7 +269,7 @@ impl Node {
                         refusal: Refusal::OK,
                         id,
                         partitions: partitions as i32,
-                        replication_factor: 1,
+                        replication_factor: self.config.voters.len() as i16,
                         configs: described.unwrap_or_default(),
                     }
                 }
@@ -342,8 +349,15 @@ impl Node {
                 -1 => (self.settings.default_replication_factor, " (default.replication.factor)"),
                 factor => (factor, ""),
             };
-            if factor != 1 {
-                let text = format!("replication factor {factor}{source} cannot be had: there is 1 node");
+            let nodes = self.config.voters.len();
+            // So far every partition is on every node.
+            if factor != nodes as i16 && !(factor == 1 && topic.replication_factor == -1) {
+                let text = match nodes {
+                    1 => format!("replication factor {factor}{source} cannot be had: there is 1 node"),
+                    _ => format!(
+                        "replication factor {factor}{source} cannot be had: it is {nodes} for every topic"
+                    ),
+                };
                 return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, text));
             }
             let partitions =
@@ -363,13 +377,18 @@ impl Node {
         let mut indexes: Vec<i32> = topic.assignments.iter().map(|(index, _)| *index).collect();
         indexes.sort_unstable();
         let consecutive = indexes.iter().enumerate().all(|(at, index)| usize::try_from(*index) == Ok(at));
-        let here = |replicas: &Vec<NodeId>| replicas.as_slice() == [self.config.node];
-        if !consecutive || !topic.assignments.iter().all(|(_, replicas)| here(replicas)) {
+        if !consecutive || !topic.assignments.iter().all(|(_, replicas)| self.are_all_nodes(replicas)) {
             let text =
-                "assignments must name partitions 0, 1, … once each, every one on this cluster's only node";
+                "assignments must name partitions 0, 1, … once each, every one on all nodes of the cluster";
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
         }
         Ok(indexes.len())
+    }
+
+    fn are_all_nodes(&self, replicas: &[NodeId]) -> bool {
+        let mut replicas = replicas.to_vec();
+        replicas.sort_unstable();
+        replicas == self.config.voters
     }
 
     fn new_topic_id(&mut self) -> TopicId {
@@ -467,9 +486,9 @@ impl Node {
         }
         self.check_room(already_new + (to - from) as u64)?;
         let fits =
-            assignments.len() == to - from && assignments.iter().all(|nodes| nodes == &[self.config.node]);
+            assignments.len() == to - from && assignments.iter().all(|nodes| self.are_all_nodes(nodes));
         if !assignments.is_empty() && !fits {
-            let text = "assignments must name this cluster's only node once for each new partition";
+            let text = "assignments must name all nodes of the cluster once for each new partition";
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
         }
         Ok((topic.id, from, to))
@@ -539,24 +558,17 @@ impl Node {
 
     // What an applied change of the catalogue leads to
 
-    pub(super) fn on_catalog_change(&mut self, now: Now, change: CatalogChange, out: &mut Vec<Effect>) {
+    pub(super) fn on_catalog_change(&mut self, change: CatalogChange, out: &mut Vec<Effect>) {
         match change {
-            CatalogChange::Formatted => self.consider_started(now, out),
-            CatalogChange::PartitionsAdded(partitions) => {
-                for (id, shard) in partitions {
-                    let at = self.shard_index(shard);
-                    self.shards[at].drive(id, Drive::Create);
-                }
-            }
+            CatalogChange::Formatted => {}
+            CatalogChange::PartitionsAdded(partitions) => self.drive_served(partitions, Drive::Create),
             CatalogChange::TopicDeleted { name, partitions } => {
                 if let Some((first, _)) = partitions.first() {
                     self.topic_settings.remove(&first.topic);
                 }
-                for (id, shard) in partitions {
-                    let at = self.shard_index(shard);
-                    self.shards[at].drive(id, Drive::Delete);
-                }
-                for at in 0..self.shards.len() {
+                self.drive_served(partitions, Drive::Delete);
+                let served = |at: &usize| self.shards[*at].serving;
+                for at in (0..self.shards.len()).filter(served).collect::<Vec<_>>() {
                     self.with_coordinator(at, out, |coordinator, effects| {
                         coordinator.remove_topic(&name, effects);
                     });
@@ -564,6 +576,17 @@ impl Node {
             }
             CatalogChange::Configs => self.settings_changed(out),
             CatalogChange::ProducerIds { first, count } => self.on_producer_ids(first, count, out),
+        }
+    }
+
+    /// Whoever leads a shard creates and deletes its partitions; the others see it in the shard's log.
+    fn drive_served(&mut self, partitions: Vec<(PartitionId, ShardId)>, drive: Drive) {
+        let catalog = self.shards[0].applied();
+        for (id, shard) in partitions {
+            let at = self.shard_index(shard);
+            if self.shards[at].serving {
+                self.shards[at].drive(id, drive, catalog);
+            }
         }
     }
 
@@ -581,53 +604,6 @@ impl Node {
             )),
         }
     }
-
-    // Producer ids
-
-    pub(super) fn init_producer_id(&mut self, token: Token, request: &InitProducerId, out: &mut Vec<Effect>) {
-        if request.transactional_id.is_some() {
-            self.reply_producer_id(token, Err(ErrorCode::UnsupportedVersion), out);
-        } else if self.frozen.is_some() {
-            self.reply_producer_id(token, Err(ErrorCode::CoordinatorNotAvailable), out);
-        } else {
-            self.producer_ids.waiting.push_back(token);
-            self.give_producer_ids(out);
-        }
-    }
-
-    fn give_producer_ids(&mut self, out: &mut Vec<Effect>) {
-        while self.producer_ids.next < self.producer_ids.end
-            && let Some(token) = self.producer_ids.waiting.pop_front()
-        {
-            let id = self.producer_ids.next;
-            self.producer_ids.next += 1;
-            self.reply_producer_id(token, Ok(id), out);
-        }
-        if !self.producer_ids.waiting.is_empty() && !self.producer_ids.asked {
-            self.producer_ids.asked = true;
-            let first = self.catalog.next_producer_id();
-            let allocate = CatalogCommand::AllocateProducerIds { first, count: PRODUCER_ID_BLOCK };
-            self.shards[0].add(Command::Catalog(allocate), None);
-        }
-    }
-
-    fn on_producer_ids(&mut self, first: i64, count: i64, out: &mut Vec<Effect>) {
-        // A block that was written before this start may have been given out in part: only one asked for now counts.
-        if std::mem::take(&mut self.producer_ids.asked) {
-            (self.producer_ids.next, self.producer_ids.end) = (first, first + count);
-            self.give_producer_ids(out);
-        }
-    }
-
-    fn reply_producer_id(&mut self, token: Token, id: Result<i64, ErrorCode>, out: &mut Vec<Effect>) {
-        let response = match id {
-            Ok(producer_id) => {
-                InitProducerIdResponse { error: ErrorCode::None, producer_id, producer_epoch: 0 }
-            }
-            Err(error) => InitProducerIdResponse { error, producer_id: -1, producer_epoch: -1 },
-        };
-        self.reply(token, Response::InitProducerId(response), out);
-    }
 }
 
 /// As Kafka makes it.
@@ -635,7 +611,7 @@ fn offsets_topic() -> NewTopic {
     NewTopic {
         name: OFFSETS_TOPIC.into(),
         partitions: OFFSETS_TOPIC_PARTITIONS,
-        replication_factor: 1,
+        replication_factor: -1,
         configs: vec![("cleanup.policy".into(), Some("compact".into()))],
         ..NewTopic::default()
     }

@@ -1,6 +1,7 @@
 //! A node of one over a disk of plain memory: each job is done when the harness says so, and a restart sees what was
 //! done before it.
 
+mod cluster;
 mod data;
 mod full;
 mod groups;

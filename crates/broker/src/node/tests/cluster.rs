@@ -1,0 +1,502 @@
+//! Three nodes and a network of plain memory under a virtual clock: messages go through their frames, each link in order,
+//! nodes are killed, started and cut off. The simulation does more of this; here is what one wants to see first.
+
+use super::topics::new_topic;
+use super::{MemoryDisk, config};
+use crate::event::{Effect, Event};
+use crate::node::Node;
+use crate::peer::{Link, Stream, wire};
+use crate::request::*;
+use crate::sample::batch;
+use bytes::Bytes;
+use consensus::Random;
+use model::job::{Job, JobId};
+use model::{BatchHeader, ErrorCode, Mono, NodeId, Now, RecordFacts, StoredBatch, WallMs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+const NODES: usize = 3;
+/// Every wait in a test ends here, virtual time.
+const LIMIT: Duration = Duration::from_secs(60);
+
+enum Happening {
+    Frame { from: usize, to: usize, frame: Bytes },
+    Done { node: usize, life: u64, id: JobId, job: Box<Job> },
+    Timer { node: usize, life: u64 },
+    Dial { from: usize, to: usize },
+}
+
+#[derive(Default)]
+struct Place {
+    node: Option<Node>,
+    disk: MemoryDisk,
+    life: u64,
+    timer: Option<Mono>,
+}
+
+struct Cluster {
+    places: Vec<Place>,
+    now: Mono,
+    queue: BTreeMap<(Mono, u64), Happening>,
+    number: u64,
+    random: Random,
+    /// When the last frame of a link arrives: the next one comes later.
+    arrivals: BTreeMap<(usize, usize, Stream), Mono>,
+    cut: BTreeSet<(usize, usize)>,
+    replies: BTreeMap<Token, Response>,
+    next_token: u64,
+}
+
+impl Cluster {
+    fn new(seed: u64) -> Cluster {
+        let mut cluster = Cluster {
+            places: (0..NODES).map(|_| Place::default()).collect(),
+            now: Mono(1),
+            queue: BTreeMap::new(),
+            number: 0,
+            random: Random::new(seed),
+            arrivals: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            replies: BTreeMap::new(),
+            next_token: 0,
+        };
+        (0..NODES).for_each(|node| cluster.start(node));
+        cluster
+    }
+
+    fn clock(&self) -> Now {
+        Now { mono: self.now, wall: WallMs(1_000_000 + (self.now.0 / 1_000_000) as i64) }
+    }
+
+    fn after(&mut self, micros: u64, happening: Happening) {
+        self.number += 1;
+        self.queue.insert((self.now.plus(Duration::from_micros(micros)), self.number), happening);
+    }
+
+    fn start(&mut self, at: usize) {
+        let id = NodeId(at as i32 + 1);
+        let endpoint = Endpoint { node: id, host: format!("host{}", id.0), port: 9092, rack: None };
+        let mut config = super::NodeConfig { node: id, endpoint, ..config() };
+        config.voters = (1..=NODES as i32).map(NodeId).collect();
+        config.seed = self.random.next_u64();
+        let place = &mut self.places[at];
+        place.life += 1;
+        place.timer = None;
+        let now = self.clock();
+        self.places[at].node =
+            Some(Node::new(config, self.places[at].disk.recovered(), now).expect("what was durable"));
+        self.settle(at, Vec::new());
+        for other in (0..NODES).filter(|other| *other != at) {
+            self.after(100, Happening::Dial { from: at, to: other });
+            self.after(100, Happening::Dial { from: other, to: at });
+        }
+    }
+
+    /// The process ends; a write under way may or may not have come to its end.
+    fn kill(&mut self, at: usize) {
+        self.places[at].node = None;
+        let of_it = |happening: &Happening| matches!(happening, Happening::Done { node, .. } if *node == at);
+        let lost = self.queue.iter().filter(|(_, happening)| of_it(happening)).map(|(key, _)| *key);
+        let lost: Vec<_> = lost.collect();
+        for key in lost {
+            if let Some(Happening::Done { job, .. }) = self.queue.remove(&key)
+                && self.random.permille(500)
+            {
+                drop(self.places[at].disk.run(*job));
+            }
+        }
+        for other in (0..NODES).filter(|other| *other != at) {
+            self.step(other, Event::Link(NodeId(at as i32 + 1), Link::Lost));
+            self.after(300, Happening::Dial { from: other, to: at });
+        }
+    }
+
+    fn step(&mut self, at: usize, event: Event) {
+        let now = self.clock();
+        let Some(node) = &mut self.places[at].node else { return };
+        let mut effects = Vec::new();
+        node.step(now, event, &mut effects);
+        self.settle(at, effects);
+    }
+
+    fn settle(&mut self, at: usize, mut effects: Vec<Effect>) {
+        let now = self.clock();
+        let life = self.places[at].life;
+        let node = self.places[at].node.as_mut().expect("a live node settles");
+        node.settle(now, &mut effects);
+        let deadline = node.next_deadline();
+        for effect in effects {
+            match effect {
+                Effect::Reply { token, response } => {
+                    assert!(self.replies.insert(token, response).is_none());
+                }
+                Effect::Start { id, job } => {
+                    let micros = 100 + self.random.below(2_000);
+                    self.after(micros, Happening::Done { node: at, life, id, job: Box::new(job) });
+                }
+                Effect::Send { to, message } => {
+                    let to = to.0 as usize - 1;
+                    let frame: Bytes = wire::encode(&message).concat().into();
+                    let earliest = self.now.plus(Duration::from_micros(50 + self.random.below(300)));
+                    let last = self.arrivals.entry((at, to, message.stream())).or_default();
+                    *last = earliest.max(last.plus(Duration::from_nanos(1)));
+                    self.number += 1;
+                    self.queue.insert((*last, self.number), Happening::Frame { from: at, to, frame });
+                }
+                Effect::Stop(reason) => panic!("node {} stops: {reason:?}", at + 1),
+                Effect::Log(..) | Effect::Status(..) => {}
+            }
+        }
+        if let Some(deadline) = deadline {
+            let timer = &mut self.places[at].timer;
+            if timer.is_none_or(|set| deadline < set) {
+                *timer = Some(deadline);
+                self.number += 1;
+                self.queue.insert((deadline.max(self.now), self.number), Happening::Timer { node: at, life });
+            }
+        }
+    }
+
+    /// Lets the next thing happen.
+    fn happen(&mut self) {
+        let ((at, _), happening) = self.queue.pop_first().expect("nodes have timers");
+        self.now = self.now.max(at);
+        match happening {
+            Happening::Frame { from, to, frame } => {
+                if !self.cut.contains(&(from, to)) && self.places[from].node.is_some() {
+                    let message = wire::decode(frame).expect("as it was sent");
+                    self.step(to, Event::Peer { from: NodeId(from as i32 + 1), message });
+                }
+            }
+            Happening::Done { node, life, id, job } => {
+                if self.places[node].life == life && self.places[node].node.is_some() {
+                    let result = self.places[node].disk.run(*job);
+                    self.step(node, Event::JobDone { id, result });
+                }
+            }
+            Happening::Timer { node, life } => {
+                if self.places[node].life == life && self.places[node].node.is_some() {
+                    self.places[node].timer = None;
+                    self.step(node, Event::Timer);
+                }
+            }
+            Happening::Dial { from, to } => {
+                let link = match (&self.places[to].node, self.cut.contains(&(from, to))) {
+                    (_, true) => None,
+                    (Some(_), false) => Some(Link::Up),
+                    (None, false) => Some(Link::Refused),
+                };
+                if let Some(link) = link {
+                    self.step(from, Event::Link(NodeId(to as i32 + 1), link));
+                }
+                if link != Some(Link::Up) && self.places[from].node.is_some() {
+                    self.after(20_000, Happening::Dial { from, to });
+                }
+            }
+        }
+    }
+
+    fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Cluster) -> bool) -> Duration {
+        let began = self.now;
+        while !is_so(self) {
+            assert!(self.now.since(began) < LIMIT, "{what}: not within {LIMIT:?}");
+            self.happen();
+        }
+        self.now.since(began)
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now.plus(time);
+        while self.now < end {
+            self.happen();
+        }
+    }
+
+    fn ask(&mut self, at: usize, request: Request) -> Token {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        let client = Arc::new(ClientInfo { client_id: "c".into(), host: "h".into() });
+        let connection = ConnectionId(at as u64 + 10 * self.places[at].life);
+        self.step(at, Event::Request { token, connection, client, request });
+        token
+    }
+
+    /// Asks and waits for the answer; none comes from a node that dies.
+    fn call(&mut self, at: usize, request: Request) -> Option<Response> {
+        let life = self.places[at].life;
+        self.places[at].node.as_ref()?;
+        let token = self.ask(at, request);
+        self.until("an answer", |cluster| {
+            cluster.replies.contains_key(&token)
+                || cluster.places[at].node.is_none()
+                || cluster.places[at].life != life
+        });
+        self.replies.remove(&token)
+    }
+
+    fn all_ready(&mut self) -> Duration {
+        self.until("all nodes are ready", |cluster| {
+            cluster.places.iter().all(|place| place.node.as_ref().is_some_and(|node| node.status().ready))
+        })
+    }
+
+    fn create(&mut self, at: usize, name: &str, partitions: i32) -> Option<ErrorCode> {
+        let topics = vec![NewTopic { replication_factor: -1, ..new_topic(name, partitions) }];
+        let request = CreateTopics { topics, validate_only: false, timeout: Duration::from_secs(5) };
+        match self.call(at, Request::CreateTopics(request))? {
+            Response::CreateTopics(response) => Some(response.topics[0].refusal.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn metadata(&mut self, at: usize, name: &str) -> MetadataResponse {
+        let topics = Some(vec![TopicRef::Name(name.into())]);
+        let request = Metadata { topics, allow_auto_topic_creation: false };
+        match self.call(at, Request::Metadata(request)) {
+            Some(Response::Metadata(response)) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Writes one batch to a partition, asking node after node until one acknowledges. Returns the offset.
+    fn write(&mut self, topic: &str, index: i32, producer: (i64, i32), mark: i64) -> i64 {
+        let mut at = self.random.below(NODES as u64) as usize;
+        let end = self.now.plus(LIMIT);
+        loop {
+            assert!(self.now < end, "no node acknowledges");
+            let bytes = batch(1, mark, Some(producer), 200);
+            let header = BatchHeader::read(&bytes).expect("header");
+            let batch = ProducedBatch { header, bytes, facts: RecordFacts::default() };
+            let partitions = vec![ProducePartition { index, batch: Ok(batch) }];
+            let topics = vec![ProduceTopic { topic: TopicRef::Name(topic.into()), partitions }];
+            let request = Produce { acks: -1, timeout: Duration::from_secs(1), topics };
+            let mut next = (at + 1) % NODES;
+            if let Some(Response::Produce(response)) = self.call(at, Request::Produce(request)) {
+                let answer = &response.topics[0].partitions[0];
+                if answer.refusal.is_ok() {
+                    return answer.base_offset;
+                }
+                assert!(answer.refusal.code.is_retriable(), "{answer:?}");
+                if let Some((leader, _)) = answer.current_leader {
+                    assert!(response.endpoints.iter().any(|endpoint| endpoint.node == leader));
+                    next = leader.0 as usize - 1;
+                }
+            }
+            at = next;
+            self.run_for(Duration::from_millis(5));
+        }
+    }
+
+    fn leader(&mut self, topic: &str, index: usize) -> Option<usize> {
+        let at = (0..NODES).find(|at| self.places[*at].node.is_some())?;
+        let found = self.metadata(at, topic);
+        found.topics[0].partitions.get(index)?.leader.map(|node| node.0 as usize - 1)
+    }
+
+    /// All committed batches of a partition, from whoever leads it.
+    fn read(&mut self, topic: &str, index: i32) -> Vec<StoredBatch> {
+        let mut batches: Vec<StoredBatch> = Vec::new();
+        let end = self.now.plus(LIMIT);
+        loop {
+            assert!(self.now < end, "nobody serves {topic}-{index}");
+            let offset = batches.last().map_or(0, |batch| batch.next_offset().0);
+            let partition = FetchPartition {
+                index,
+                current_leader_epoch: -1,
+                offset,
+                last_fetched_epoch: -1,
+                bytes_max: 1 << 20,
+            };
+            let topics =
+                vec![FetchTopic { topic: TopicRef::Name(topic.into()), partitions: vec![partition] }];
+            let fetch = Fetch {
+                wait_max: Duration::ZERO,
+                bytes_min: 1,
+                bytes_max: 1 << 20,
+                read_committed: false,
+                rack: String::new(),
+                topics,
+            };
+            let Some(at) = self.leader(topic, index as usize) else {
+                self.run_for(Duration::from_millis(20));
+                continue;
+            };
+            match self.call(at, Request::Fetch(fetch)) {
+                Some(Response::Fetch(mut response)) => {
+                    let found = response.topics.remove(0).partitions.remove(0);
+                    if !found.error.is_none() {
+                        assert!(found.error.is_retriable(), "{found:?}");
+                        self.run_for(Duration::from_millis(20));
+                        continue;
+                    }
+                    if offset == found.high_watermark {
+                        return batches;
+                    }
+                    batches.extend(found.batches);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn three_nodes_form_a_cluster_and_share_the_leaders() {
+    let mut c = Cluster::new(1);
+    assert!(c.all_ready() < Duration::from_secs(3));
+    // Any node takes the request; the answer is told when this node's own catalogue has it.
+    for at in 0..NODES {
+        let name = format!("t{at}");
+        assert_eq!(c.create(at, &name, 6), Some(ErrorCode::None));
+        let found = c.metadata(at, &name);
+        assert_eq!(found.brokers.len(), NODES);
+        let topic = &found.topics[0];
+        assert_eq!((topic.error, topic.partitions.len()), (ErrorCode::None, 6));
+        for partition in &topic.partitions {
+            assert_eq!(partition.replicas.len(), NODES);
+            assert!(partition.error.is_none() && partition.leader.is_some(), "{partition:?}");
+        }
+    }
+    let leaders: BTreeSet<_> = (0..6).filter_map(|index| c.leader("t0", index)).collect();
+    assert!(leaders.len() > 1, "one node leads all");
+    assert_eq!(c.create(1, "t0", 1), Some(ErrorCode::TopicAlreadyExists));
+    for mark in 0..20 {
+        assert_eq!(c.write("t0", 0, (9, mark as i32), mark), mark);
+    }
+    assert_eq!(c.read("t0", 0).len(), 20);
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_nothing_is_lost() {
+    let mut slowest = Duration::ZERO;
+    for seed in 0..5 {
+        let mut c = Cluster::new(seed);
+        c.all_ready();
+        assert_eq!(c.create(0, "a", 1), Some(ErrorCode::None));
+        for mark in 0..10 {
+            assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+        }
+        let leader = c.leader("a", 0).expect("it was written to");
+        c.kill(leader);
+        let began = c.now;
+        assert_eq!(c.write("a", 0, (9, 10), 10), 10);
+        slowest = slowest.max(c.now.since(began));
+        c.run_for(Duration::from_secs(1));
+        c.start(leader);
+        c.all_ready();
+        assert_eq!(c.write("a", 0, (9, 11), 11), 11);
+        let marks: Vec<i64> = c.read("a", 0).iter().map(|batch| batch.header().base_timestamp).collect();
+        assert_eq!(marks, (0..12).collect::<Vec<i64>>());
+    }
+    assert!(slowest < Duration::from_millis(200), "a write waited {slowest:?}");
+}
+
+#[test]
+fn an_isolated_leader_acknowledges_nothing_and_is_replaced() {
+    let mut c = Cluster::new(3);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 1), Some(ErrorCode::None));
+    assert_eq!(c.write("a", 0, (9, 0), 0), 0);
+    let old = c.leader("a", 0).expect("it was written to");
+    for other in (0..NODES).filter(|other| *other != old) {
+        c.cut.extend([(old, other), (other, old)]);
+    }
+    // It still thinks that it leads: what it is asked must not be answered from the past.
+    let list = ListOffsets {
+        read_committed: false,
+        topics: vec![ListOffsetsTopic {
+            topic: TopicRef::Name("a".into()),
+            partitions: vec![ListOffsetsPartition {
+                index: 0,
+                current_leader_epoch: -1,
+                target: OffsetTarget::Latest,
+            }],
+        }],
+    };
+    let stale = c.ask(old, Request::ListOffsets(list));
+    let began = c.now;
+    let mut at = (old + 1) % NODES;
+    for mark in 1..5 {
+        let offset = c.write("a", 0, (9, mark as i32), mark);
+        assert_eq!(offset, mark);
+        at = c.leader_seen_by((old + 1) % NODES, "a").unwrap_or(at);
+    }
+    assert!(c.now.since(began) < Duration::from_millis(1500), "{:?}", c.now.since(began));
+    assert_ne!(at, old);
+    c.until("the old leader knows", |c| c.replies.contains_key(&stale));
+    match c.replies.remove(&stale) {
+        Some(Response::ListOffsets(response)) => {
+            assert_eq!(response.topics[0].partitions[0].error, ErrorCode::NotLeaderOrFollower);
+        }
+        other => panic!("{other:?}"),
+    }
+    c.cut.clear();
+    c.all_ready();
+    let marks: Vec<i64> = c.read("a", 0).iter().map(|batch| batch.header().base_timestamp).collect();
+    assert_eq!(marks, (0..5).collect::<Vec<i64>>());
+}
+
+impl Cluster {
+    fn leader_seen_by(&mut self, at: usize, topic: &str) -> Option<usize> {
+        self.metadata(at, topic).topics[0].partitions[0].leader.map(|node| node.0 as usize - 1)
+    }
+}
+
+/// Kills, starts and cuts at random while an idempotent producer writes: every acknowledged batch is there once, at its
+/// offset, and in the end all nodes have the same.
+#[test]
+fn chaos_loses_nothing() {
+    for seed in 0..20 {
+        let mut c = Cluster::new(1000 + seed);
+        c.all_ready();
+        assert_eq!(c.create(0, "a", 4), Some(ErrorCode::None));
+        let mut written = [0; 4];
+        for round in 0..120 {
+            match c.random.below(12) {
+                0 => {
+                    let victim = c.random.below(NODES as u64) as usize;
+                    let alive = c.places.iter().filter(|place| place.node.is_some()).count();
+                    if alive == NODES {
+                        c.kill(victim);
+                    }
+                }
+                1 => {
+                    if let Some(at) = (0..NODES).find(|at| c.places[*at].node.is_none()) {
+                        c.start(at);
+                    }
+                }
+                2 if c.places.iter().all(|place| place.node.is_some()) => {
+                    let (from, to) =
+                        (c.random.below(NODES as u64) as usize, c.random.below(NODES as u64) as usize);
+                    c.cut.insert((from, to));
+                    c.run_for(Duration::from_millis(100));
+                    c.cut.clear();
+                }
+                _ => {}
+            }
+            let index = round % 4;
+            let mark = written[index];
+            let offset = c.write("a", index as i32, (9 + index as i64, mark as i32), mark);
+            assert_eq!(offset, mark, "seed {seed}: idempotence and density");
+            written[index] += 1;
+        }
+        for at in (0..NODES).filter(|at| c.places[*at].node.is_none()).collect::<Vec<_>>() {
+            c.start(at);
+        }
+        c.all_ready();
+        for index in 0..4 {
+            let marks: Vec<i64> =
+                c.read("a", index).iter().map(|batch| batch.header().base_timestamp).collect();
+            assert_eq!(marks, (0..written[index as usize]).collect::<Vec<i64>>(), "seed {seed}");
+        }
+        c.run_for(Duration::from_secs(2));
+        let logs = |place: &Place| {
+            let node = place.node.as_ref().expect("all run");
+            let logs = node.shards.iter().flat_map(|shard| &shard.partitions);
+            logs.map(|(id, partition)| (*id, partition.log.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(logs(&c.places[0]), logs(&c.places[1]));
+        assert_eq!(logs(&c.places[0]), logs(&c.places[2]));
+    }
+}
