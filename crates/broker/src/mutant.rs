@@ -36,6 +36,8 @@ pub enum Mutant {
     TimeLookupLate,
     /// Of several partitions of a fetch the last one is never read.
     FetchStarvesLast,
+    /// A replica that catches up takes the first records of a partition for all of them.
+    ManifestMissesRange,
 }
 
 impl Mutant {

@@ -114,11 +114,14 @@ impl Partition {
 
     /// A partition as a checkpoint knows it.
     pub fn restored(id: PartitionId, log: PartitionLog, segments: Vec<SegmentMeta>) -> Partition {
-        // At a checkpoint everything applied is in segments; a log that was trimmed to its end may have none.
-        let flushed = log.log_end;
-        if let Some(last) = segments.last() {
-            assert_eq!(last.end_offset, flushed, "segments end where the checkpoint's log ends");
-        }
+        // At a checkpoint everything applied is in segments; a log that was trimmed to its end may have none. Segments of a
+        // replica that was catching up may go on behind it, with records that are committed and not yet applied here.
+        let last = segments.last().map(|last| last.end_offset);
+        assert!(
+            last.map_or(log.log_start >= log.log_end, |last| last >= log.log_end),
+            "segments reach to where the checkpoint's log ends"
+        );
+        let flushed = last.map_or(log.log_end, |last| last.max(log.log_end));
         Partition {
             id,
             proposed_end: log.log_end,
@@ -192,7 +195,9 @@ impl Partition {
     ///
     /// # Panics
     /// When the batch does not continue the log: what was acknowledged at an offset must be there.
-    pub fn commit(&mut self, batch: StoredBatch, at_ms: i64) {
+    ///
+    /// Returns the bytes that memory holds for it: none when a segment has it already.
+    pub fn commit(&mut self, batch: StoredBatch, at_ms: i64) -> usize {
         assert_eq!(batch.base_offset, self.log.log_end, "a committed batch continues its partition's log");
         self.log.note_epoch(batch.leader_epoch, batch.base_offset);
         self.log.log_end = batch.next_offset();
@@ -211,7 +216,12 @@ impl Partition {
             }
         }
         self.proposed_end = self.proposed_end.max(self.log.log_end);
+        if batch.next_offset() <= self.flushed {
+            return 0;
+        }
+        let size = batch.size();
         self.tail.push_back(batch);
+        size
     }
 
     /// Applies that producers are forgotten.
@@ -248,13 +258,30 @@ impl Partition {
         self.flushed < self.log.log_end
     }
 
-    /// Drops the oldest batch from memory if a segment has it. Returns its size.
+    /// Drops the oldest batch from memory if a segment has it. Returns its size, 0 when memory holds none; `None` when it must
+    /// stay.
     pub fn evict(&mut self) -> Option<usize> {
-        let oldest = self.tail.front()?;
+        let Some(oldest) = self.tail.front() else { return Some(0) };
         if oldest.next_offset() > self.flushed {
             return None;
         }
         self.tail.pop_front().map(|batch| batch.size())
+    }
+
+    /// Segments that came before the partition itself: records that are committed and not yet applied here.
+    pub fn adopt(&mut self, segments: Vec<SegmentMeta>) {
+        self.flushed = self.flushed.max(segments.last().map_or(Offset(0), |last| last.end_offset));
+        self.segments = segments;
+    }
+
+    /// Where its records end on this node's disk and in its memory, applied or not.
+    pub fn held_end(&self) -> Offset {
+        self.flushed.max(self.log.log_end)
+    }
+
+    /// The first offset that can be read from disk or memory.
+    pub fn first_held(&self) -> Offset {
+        self.segments.first().map_or(self.tail_start(), |first| first.base_offset)
     }
 
     /// Bytes of batches in memory.

@@ -7,7 +7,7 @@ use crate::request::{
     AlterConfigs, AlterConfigsResponse, CreatePartitions, CreatePartitionsResponse, CreateTopics,
     CreateTopicsResponse, DeleteTopics, DeleteTopicsResponse, Endpoint,
 };
-use model::{LeaderEpoch, LogIndex, NodeId, ShardId, Term};
+use model::{LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ShardId, StoredBatch, Term};
 use serde::{Deserialize, Serialize};
 
 /// One message from a node to another.
@@ -21,6 +21,10 @@ pub enum PeerMessage {
     Pass(u64, Box<Passed>),
     /// Its answer.
     Answer(u64, Box<PassedAnswer>),
+    /// A replica that is far behind wants records that the log does not hold any more.
+    Pull(Pull),
+    /// Its answer.
+    Range(Range),
 }
 
 /// Sent to each peer every `consensus::HEARTBEAT_INTERVAL`, and at once when the sender begins to lead.
@@ -95,6 +99,32 @@ pub enum PassedResult {
     },
 }
 
+/// Committed batches of one partition, wanted by a replica that installs a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// Names the answer.
+    pub number: u64,
+    /// The shard.
+    pub shard: ShardId,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The first batch holds this offset.
+    pub offset: Offset,
+    /// About so many bytes; at least one batch.
+    pub bytes_max: u32,
+}
+
+/// What a `Pull` brings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Range {
+    /// Of the `Pull`.
+    pub number: u64,
+    /// Consecutive committed batches; none: this node does not have them (yet).
+    pub batches: Vec<StoredBatch>,
+    /// Set when what was wanted is gone: the first offset that there is.
+    pub starts_at: Option<Offset>,
+}
+
 /// News of the connection to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -130,6 +160,7 @@ impl PeerMessage {
             PeerMessage::Consensus(message) if matches!(message.body, consensus::Body::Snapshot(_)) => {
                 Stream::Bulk
             }
+            PeerMessage::Pull(_) | PeerMessage::Range(_) => Stream::Bulk,
             PeerMessage::Consensus(_) | PeerMessage::Pass(..) | PeerMessage::Answer(..) => Stream::Log,
         }
     }

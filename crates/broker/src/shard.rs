@@ -13,7 +13,7 @@ use crate::producer::PRODUCERS_MAX;
 use crate::request::Token;
 use bytes::Bytes;
 use consensus::{Group, Position};
-use model::job::{PartitionSegments, ShardCheckpoint};
+use model::job::{PartitionSegments, SegmentMeta, ShardCheckpoint};
 use model::limits::ENTRY_PAYLOAD_BYTES_MAX;
 use model::{Entry, EntryKind, LeaderEpoch, LogIndex, PartitionId, Payload, ShardId, StoredBatch, Term};
 use serde::{Deserialize, Serialize};
@@ -209,6 +209,28 @@ impl Shard {
         self.applied == self.group.last_index()
     }
 
+    /// Puts a state from another replica in the place of this one's: it is durable, and so are its records. Returns the
+    /// partitions as they were.
+    pub(crate) fn install(
+        &mut self,
+        (applied, applied_term): (LogIndex, Term),
+        state: Snapshot,
+        strays: &mut BTreeMap<PartitionId, Vec<SegmentMeta>>,
+    ) -> BTreeMap<PartitionId, Partition> {
+        assert!(!self.serving, "a leader installs no state");
+        let before = std::mem::take(&mut self.partitions);
+        for (id, log) in state.partitions {
+            let stray = strays.remove(&id).unwrap_or_default();
+            let segments = before.get(&id).map_or(stray, |partition| partition.segments.clone());
+            self.partitions.insert(id, Partition::restored(id, log, segments));
+        }
+        self.producers = self.partitions.values().map(Partition::producer_count).sum();
+        self.epoch = LeaderEpoch(state.epoch);
+        self.coordinator.restore(state.groups);
+        (self.applied, self.applied_term, self.checkpointed) = (applied, applied_term, applied);
+        before
+    }
+
     /// Whether entries were applied since the newest durable checkpoint.
     pub fn is_ahead_of_checkpoint(&self) -> bool {
         self.applied > self.checkpointed
@@ -363,12 +385,11 @@ impl Shard {
             Command::Append { partition, base_offset, leader_epoch, size } => {
                 let short = || DescriptorError(format!("{partition:?}: the entry ends inside a batch"));
                 let bytes = payload.take(size as usize).ok_or_else(short)?;
-                let size = bytes.len();
                 let commit = |found: &mut Partition| {
-                    found.commit(StoredBatch::new(base_offset, leader_epoch, bytes), at_ms);
+                    found.commit(StoredBatch::new(base_offset, leader_epoch, bytes), at_ms)
                 };
-                if self.change(partition, commit).is_some() {
-                    out.push(Applied::Grew { partition, bytes: size });
+                if let Some(bytes) = self.change(partition, commit) {
+                    out.push(Applied::Grew { partition, bytes });
                 }
             }
             Command::CreatePartition { partition: id, catalog } => {

@@ -197,6 +197,11 @@ impl StoredBatch {
         })
     }
 
+    /// Whether its checksum is right.
+    pub fn is_intact(&self) -> bool {
+        BatchHeader::read(&self.bytes).is_some_and(|header| header.crc == crc_of(&self.bytes))
+    }
+
     /// Offset behind the last record.
     pub fn next_offset(&self) -> Offset {
         self.base_offset.plus(i64::from(self.last_offset_delta) + 1)

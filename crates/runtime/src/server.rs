@@ -24,6 +24,8 @@ use tokio::sync::{oneshot, watch};
 
 /// Where a data directory says whose it is; without it the directory is new.
 const IDENTITY_FILE: &str = "identity";
+/// Bytes of the log that stay in memory for followers that are behind.
+const LOG_KEPT_BYTES: u64 = 128 << 20;
 /// Time for connections to take their last answers when the node stops.
 const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
@@ -119,6 +121,7 @@ impl Server {
             seed: u64::from_le_bytes(random_bytes()?),
             data_shards: settings.data_shards,
             tail_bytes_max: settings.tail_bytes_max,
+            log_kept_bytes: LOG_KEPT_BYTES,
             checkpoint_bytes: settings.checkpoint_bytes,
             wal_held_bytes_max: settings.wal_held_bytes_max,
             settings: settings.clone(),

@@ -1,12 +1,13 @@
 //! Checkpoints: when they start, what they carry, and what they allow once they are durable. The order that keeps the
 //! promises: segments, then the checkpoint record, then the WAL is recycled and memory is let go.
 
+use super::catch_up::Share;
 use super::{Node, Timer};
 use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::shard::Shard;
 use model::job::{Checkpoint, Job, JobError, JobId, PartitionSegments, SegmentFlush, WalRecycle};
-use model::{LogIndex, Now, Offset, PartitionId};
+use model::{LogIndex, Now, Offset, PartitionId, StoredBatch};
 use std::time::Duration;
 
 /// A checkpoint starts at least so often when something was applied: it bounds what a restart reads.
@@ -14,8 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// Wait before a checkpoint that found no space is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Bytes of log entries that stay in memory for followers that are behind, all shards together.
-const LOG_KEPT_BYTES: u64 = 128 << 20;
+/// Size of a segment of a topic that has no settings (any more).
+const ROLL_BYTES: u64 = 1 << 30;
 
 /// What checkpoints remember between their start and their end.
 #[derive(Default)]
@@ -44,11 +45,16 @@ struct UnderWay {
     drops: Vec<PartitionId>,
     bytes: usize,
     closing: bool,
+    catch_up: Share,
 }
 
 impl State {
     pub(super) fn is(&self, id: JobId) -> bool {
         self.under_way.as_ref().is_some_and(|job| job.id == id)
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// The last checkpoint is being written: nothing may change any more.
@@ -60,6 +66,11 @@ impl State {
     pub(super) fn lacks_space(&self) -> bool {
         self.trouble.is_some()
     }
+}
+
+/// A flush of records of a partition that has no settings here.
+pub(super) fn flush_of(partition: PartitionId, batches: Vec<StoredBatch>) -> SegmentFlush {
+    SegmentFlush { partition, batches, roll_bytes: ROLL_BYTES, roll_ms: u64::MAX }
 }
 
 impl Node {
@@ -77,7 +88,7 @@ impl Node {
             || self.is_tail_full()
             // Nothing else gives space back.
             || state.frees_space && self.refuses_records();
-        let ahead = || self.shards.iter().any(Shard::is_ahead_of_checkpoint);
+        let ahead = || self.shards.iter().any(Shard::is_ahead_of_checkpoint) || self.is_catching_up();
         if (full || state.is_due) && ahead() {
             self.start_checkpoint(now, false, out);
         }
@@ -113,19 +124,22 @@ impl Node {
                     batches.pop();
                 }
                 let (roll_bytes, roll_ms) =
-                    settings.map_or((1 << 30, u64::MAX), |s| (s.segment_bytes, s.segment_ms));
+                    settings.map_or((ROLL_BYTES, u64::MAX), |s| (s.segment_bytes, s.segment_ms));
                 flushed.push((at, id, partition.log.log_end));
                 job.flushes.push(SegmentFlush { partition: id, batches, roll_bytes, roll_ms });
             }
         }
         self.checkpoint.frees_space = false;
         job.drops = std::mem::take(&mut self.checkpoint.drops);
+        let own_drops = job.drops.clone();
+        let catch_up = self.add_catch_up(&mut job);
         let id = self.next_job();
         self.checkpoint.under_way = Some(UnderWay {
             id,
             flushed,
             applied: job.shards.iter().map(|shard| shard.applied).collect(),
-            drops: job.drops.clone(),
+            drops: own_drops,
+            catch_up,
             bytes: std::mem::take(&mut self.checkpoint.unflushed_bytes),
             closing,
         });
@@ -147,22 +161,30 @@ impl Node {
         self.checkpoint.trouble = None;
         for (shard, partition, end) in done.flushed {
             if let Some(partition) = self.shards[shard].partitions.get_mut(&partition) {
-                partition.flushed = end;
+                partition.flushed = partition.flushed.max(end);
             }
         }
         for changed in changed {
             let owner = self.catalog.by_id(changed.partition.topic);
             let shard = owner.and_then(|topic| topic.shards.get(changed.partition.index as usize)).copied();
             let at = shard.map(|shard| self.shard_index(shard));
-            if let Some(partition) = at.and_then(|at| self.shards[at].partitions.get_mut(&changed.partition))
-            {
-                partition.segments = changed.segments;
+            match at.and_then(|at| self.shards[at].partitions.get_mut(&changed.partition)) {
+                Some(partition) => {
+                    let end = changed.segments.last().map(|last| last.end_offset);
+                    partition.flushed = partition.flushed.max(end.unwrap_or_default());
+                    partition.segments = changed.segments;
+                }
+                None => self.keep_stray(changed.partition, changed.segments),
             }
         }
         let shards = self.shards.len() as u64;
         for (shard, applied) in self.shards.iter_mut().zip(done.applied) {
-            shard.checkpointed(applied, LOG_KEPT_BYTES / shards);
+            // Who is brought up by a state comes back for what follows it.
+            let kept = self.config.log_kept_bytes;
+            let kept = if shard.group.is_feeding() { kept } else { kept / shards };
+            shard.checkpointed(applied, kept);
         }
+        self.caught_up(done.catch_up, out);
         self.recycle(false, out);
         if done.closing {
             self.stopping = Some(true);
@@ -183,6 +205,7 @@ impl Node {
     pub(super) fn on_checkpoint_failed(&mut self, now: Now, error: &JobError, out: &mut Vec<Effect>) {
         let failed = self.checkpoint.under_way.take().expect("checked by the caller");
         self.checkpoint.drops.splice(0..0, failed.drops);
+        self.catch_up_failed(failed.catch_up, out);
         self.checkpoint.unflushed_bytes += failed.bytes;
         if failed.closing {
             // Everything acknowledged is in the log. Requests were left unanswered meanwhile, so going on is no choice: a client's

@@ -31,11 +31,20 @@ pub(super) struct Reading {
 
 /// Where a segment read's batches go.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReadFor {
-    token: Token,
-    topic: usize,
-    partition: usize,
-    offset: Offset,
+pub(super) enum ReadFor {
+    /// To a client.
+    Fetch {
+        /// Its request.
+        token: Token,
+        /// Place in the answer.
+        topic: usize,
+        /// Place in the topic's answer.
+        partition: usize,
+        /// Offset wanted.
+        offset: Offset,
+    },
+    /// To a replica that catches up.
+    Pull(super::catch_up::PulledBy),
 }
 
 /// An answer as far as memory has it, and what segments must add.
@@ -116,15 +125,21 @@ impl Node {
         }
         self.readings.insert(token, Reading { response: plan.response, remaining: plan.reads.len() });
         for (topic, partition, read) in plan.reads {
-            let (id, offset) = (self.next_job(), read.offset);
-            self.counters.segment_reads += 1;
-            if self.reads.len() < READS_MAX {
-                out.push(Effect::Start { id, job: Job::Read(read) });
-            } else {
-                self.reads_queued.push_back((id, Job::Read(read)));
-            }
-            self.reads.insert(id, ReadFor { token, topic, partition, offset });
+            let offset = read.offset;
+            self.read_segment(read, ReadFor::Fetch { token, topic, partition, offset }, out);
         }
+    }
+
+    /// Starts a segment read, or lets it wait for those under way.
+    pub(super) fn read_segment(&mut self, read: SegmentRead, place: ReadFor, out: &mut Vec<Effect>) {
+        let id = self.next_job();
+        self.counters.segment_reads += 1;
+        if self.reads.len() < READS_MAX {
+            out.push(Effect::Start { id, job: Job::Read(read) });
+        } else {
+            self.reads_queued.push_back((id, Job::Read(read)));
+        }
+        self.reads.insert(id, place);
     }
 
     pub(super) fn on_read(
@@ -137,20 +152,24 @@ impl Node {
         if let Some((id, job)) = self.reads_queued.pop_front() {
             out.push(Effect::Start { id, job });
         }
-        let Some(mut reading) = self.readings.remove(&place.token) else { return };
-        let asked = &mut reading.response.topics[place.topic];
-        let slot = &mut asked.partitions[place.partition];
+        let (token, topic, partition, offset) = match place {
+            ReadFor::Fetch { token, topic, partition, offset } => (token, topic, partition, offset),
+            ReadFor::Pull(by) => return self.on_pull_read(by, result, out),
+        };
+        let Some(mut reading) = self.readings.remove(&token) else { return };
+        let asked = &mut reading.response.topics[topic];
+        let slot = &mut asked.partitions[partition];
         match result {
             Ok(batches) => slot.batches = batches,
             Err(error) => {
-                slot.error = self.refused_read(&asked.topic, slot.index, place.offset, &error, out);
+                slot.error = self.refused_read(&asked.topic, slot.index, offset, &error, out);
             }
         }
         reading.remaining -= 1;
         if reading.remaining == 0 {
-            self.reply_fetch(place.token, reading.response, out);
+            self.reply_fetch(token, reading.response, out);
         } else {
-            self.readings.insert(place.token, reading);
+            self.readings.insert(token, reading);
         }
     }
 

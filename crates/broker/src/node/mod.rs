@@ -5,6 +5,7 @@
 //! done. Nothing waits for a timer while the disk is idle.
 
 mod admin;
+mod catch_up;
 mod checkpoint;
 mod configs;
 mod confirm;
@@ -66,6 +67,8 @@ pub struct NodeConfig {
     pub tail_bytes_max: usize,
     /// A checkpoint starts when so many bytes of batches are committed and in no segment.
     pub checkpoint_bytes: usize,
+    /// Bytes of log entries that stay in memory for followers that are behind, all shards together.
+    pub log_kept_bytes: u64,
     /// A checkpoint starts when a restart would read so many WAL bytes.
     pub wal_held_bytes_max: u64,
     /// For the simulator only.
@@ -136,6 +139,7 @@ pub struct Node {
     lookups: BTreeMap<Token, offsets::Lookups>,
     peers: peers::Peers,
     passing: passing::Passing,
+    catch_up: catch_up::CatchUp,
     confirming: confirm::Confirming,
     driving: BTreeMap<(PartitionId, Drive), Vec<Token>>,
     changes: admin::Changes,
@@ -214,6 +218,7 @@ impl Node {
             self.start_append(now, out);
             self.consider_room(now);
         }
+        self.pull(now, out);
         self.wake_fetches(out);
         self.evict();
         self.consider_checkpoint(now, out);
@@ -356,7 +361,7 @@ impl Node {
     fn on_appended(&mut self, id: JobId) {
         let Some(done) = self.wal.under_way.take_if(|job| job.id == id) else { return };
         for (shard, number) in done.numbers {
-            self.shards[shard].group.on_persisted(number);
+            self.persisted(shard, number);
         }
     }
 
@@ -386,6 +391,7 @@ impl Node {
         for at in 0..self.shards.len() {
             while let Some(mut ready) = self.shards[at].group.ready() {
                 any = true;
+                let needs_persist = ready.needs_persist();
                 if let Some(role) = ready.role
                     && role.role != Role::Leader
                     && self.shards[at].serving
@@ -394,9 +400,11 @@ impl Node {
                 }
                 peers::send_all(std::mem::take(&mut ready.send), out);
                 self.on_confirmed(at, &ready.reads);
-                assert!(ready.install.is_none(), "no node sends states yet");
+                if let Some(snapshot) = ready.install.take() {
+                    self.begin_install(at, ready.number, snapshot, out);
+                }
                 self.on_behind(at, &ready.behind, out);
-                if ready.needs_persist() {
+                if needs_persist {
                     self.wal.staged_numbers.push((at, ready.number));
                     self.wal.staged.entries.extend(ready.persist);
                     self.wal
@@ -473,7 +481,15 @@ impl Node {
             }
             Applied::Catalog(change) => self.on_catalog_change(change, out),
             Applied::Then(then) => self.on_then(now, shard, then, out),
-            Applied::Driven(partition, drive) => self.on_driven(partition, drive, out),
+            Applied::Driven(partition, drive) => {
+                if drive == Drive::Create
+                    && let Some(segments) = self.catch_up.strays.remove(&partition)
+                    && let Some(found) = self.shards[shard].partitions.get_mut(&partition)
+                {
+                    found.adopt(segments);
+                }
+                self.on_driven(partition, drive, out);
+            }
             Applied::Serving => self.on_serving(now, shard, out),
         }
     }
@@ -628,7 +644,7 @@ impl Node {
         while self.tail_bytes > self.config.tail_bytes_max {
             let Some((shard, partition)) = self.tail_order.front().copied() else { return };
             match self.shards[shard].partitions.get_mut(&partition).map(crate::partition::Partition::evict) {
-                Some(None) => return,
+                Some(None) => return, // in no segment yet
                 Some(Some(bytes)) => self.tail_bytes -= bytes,
                 None => {} // deleted since
             }

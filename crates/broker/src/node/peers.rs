@@ -130,6 +130,11 @@ impl Node {
         nodes
     }
 
+    /// Whether a peer is taken for alive.
+    pub(super) fn is_alive(&self, node: NodeId) -> bool {
+        self.peers.others.get(&node).is_some_and(|peer| !peer.is_gone)
+    }
+
     /// Where clients reach a node, if it lives.
     pub(super) fn endpoint_of(&self, node: NodeId) -> Option<&Endpoint> {
         if node == self.config.node {
@@ -309,6 +314,8 @@ impl Node {
             PeerMessage::Beat(beat) => self.on_beat(now, from, *beat),
             PeerMessage::Pass(number, passed) => self.on_pass(now, from, number, *passed, out),
             PeerMessage::Answer(number, answer) => self.on_pass_answer(from, number, *answer, out),
+            PeerMessage::Pull(pull) => self.on_pull(from, pull, out),
+            PeerMessage::Range(range) => self.on_range(from, range, out),
         }
     }
 
@@ -374,14 +381,6 @@ impl Node {
                 self.elect(now);
                 self.give_up_passed(node, out);
             }
-        }
-    }
-
-    /// A follower needs what the log does not hold any more.
-    pub(super) fn on_behind(&mut self, at: usize, followers: &[u64], out: &mut Vec<Effect>) {
-        for node in followers.iter().copied().filter_map(node_of) {
-            let text = format!("node {} is too far behind in shard {at} to follow by the log", node.0);
-            self.report_nonsense(node, &text, out);
         }
     }
 }

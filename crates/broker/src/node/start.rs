@@ -87,6 +87,8 @@ impl Node {
         }
         let mut node = Node::assembled(config, catalog, shards, now);
         (node.wal.room, node.wal.held) = (recovered.room, recovered.held);
+        // Of partitions that were being brought up when the node stopped.
+        node.catch_up.strays = segments.into_iter().map(|(id, found)| (id, found.segments)).collect();
         node.settings_changed(&mut Vec::new());
         if let Some(damage) = recovered.damage {
             node.start = None;
@@ -106,6 +108,7 @@ impl Node {
         Node {
             peers: Peers::new(&config, shards.len(), now),
             passing: Default::default(),
+            catch_up: Default::default(),
             confirming: Default::default(),
             random: consensus::Random::new(config.seed),
             settings: config.settings.clone(),

@@ -7,10 +7,10 @@
 //! Big endian. `size` counts what follows it. A connection begins with a hello from the one who dials and a greeting back;
 //! after that messages go one way.
 
-use super::{Beat, Passed, PassedAnswer, PeerMessage, Stream};
+use super::{Beat, Passed, PassedAnswer, PeerMessage, Range, Stream};
 use bytes::Bytes;
 use consensus::{FRAME_SIZE_MAX, WireError};
-use model::NodeId;
+use model::{NodeId, Offset, StoredBatch};
 use serde::{Deserialize, Serialize};
 
 /// Version of the frames that are not consensus's own.
@@ -22,6 +22,10 @@ const KIND_GREETING: u8 = 17;
 const KIND_BEAT: u8 = 32;
 const KIND_PASS: u8 = 33;
 const KIND_ANSWER: u8 = 34;
+const KIND_PULL: u8 = 35;
+const KIND_RANGE: u8 = 36;
+/// Most batches in one range.
+const RANGE_BATCHES_MAX: usize = 1 << 16;
 /// Bytes of `size`, `crc`, `version` and `kind`.
 const HEAD: usize = 10;
 /// Bytes of `size` alone: what must be there before a frame's length is known.
@@ -78,6 +82,8 @@ pub fn encode(message: &PeerMessage) -> Vec<Bytes> {
         PeerMessage::Beat(beat) => vec![frame(KIND_BEAT, beat)],
         PeerMessage::Pass(number, passed) => vec![frame(KIND_PASS, &(number, passed))],
         PeerMessage::Answer(number, answer) => vec![frame(KIND_ANSWER, &(number, answer))],
+        PeerMessage::Pull(pull) => vec![frame(KIND_PULL, pull)],
+        PeerMessage::Range(range) => encode_range(range),
     }
 }
 
@@ -101,8 +107,57 @@ pub fn decode(bytes: Bytes) -> Result<PeerMessage, WireError> {
             let (number, answer) = read::<(u64, PassedAnswer)>(body)?;
             Ok(PeerMessage::Answer(number, Box::new(answer)))
         }
+        KIND_PULL => Ok(PeerMessage::Pull(read(body)?)),
+        KIND_RANGE => {
+            let (head, _) = postcard::take_from_bytes::<RangeHead>(body).map_err(|_| WireError::Short)?;
+            let sizes: usize = head.sizes.iter().map(|size| *size as usize).sum();
+            let head_end = bytes.len().checked_sub(sizes).filter(|at| *at >= HEAD).ok_or(WireError::Short)?;
+            decode_range(head, bytes.slice(head_end..)).map(PeerMessage::Range)
+        }
         other => Err(WireError::Kind(other)),
     }
+}
+
+/// What stands before the batches of a range.
+#[derive(Serialize, Deserialize)]
+struct RangeHead {
+    number: u64,
+    starts_at: Option<Offset>,
+    /// Of each batch that follows, as the log has it.
+    sizes: Vec<u32>,
+}
+
+fn encode_range(range: &Range) -> Vec<Bytes> {
+    let sizes = range.batches.iter().map(|batch| batch.size() as u32).collect();
+    let head = RangeHead { number: range.number, starts_at: range.starts_at, sizes };
+    let mut pieces = vec![Bytes::new()];
+    for batch in &range.batches {
+        pieces.push(Bytes::copy_from_slice(&batch.prefix()));
+        pieces.push(batch.rest());
+    }
+    let head = postcard::to_extend(&head, vec![0, 0, 0, 0, 0, 0, 0, 0, VERSION, KIND_RANGE]);
+    let mut head = head.expect("plain data always serializes");
+    let size = head.len() - SIZE_BYTES + pieces.iter().map(Bytes::len).sum::<usize>();
+    let size = u32::try_from(size).expect("a frame is smaller than 4 GiB");
+    head[..SIZE_BYTES].copy_from_slice(&size.to_be_bytes());
+    let crc = pieces
+        .iter()
+        .fold(model::checksum::crc32c(&head[8..]), |crc, piece| model::checksum::crc32c_append(crc, piece));
+    head[SIZE_BYTES..8].copy_from_slice(&crc.to_be_bytes());
+    pieces[0] = head.into();
+    pieces
+}
+
+fn decode_range(head: RangeHead, mut bytes: Bytes) -> Result<Range, WireError> {
+    if head.sizes.len() > RANGE_BATCHES_MAX {
+        return Err(WireError::Limit("number of batches"));
+    }
+    let mut batches = Vec::with_capacity(head.sizes.len());
+    for size in head.sizes {
+        let batch = StoredBatch::from_log(bytes.split_to(size as usize)).ok_or(WireError::Short)?;
+        batches.push(batch);
+    }
+    Ok(Range { number: head.number, starts_at: head.starts_at, batches })
 }
 
 /// The frame of a hello.
@@ -175,10 +230,11 @@ fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, WireError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Led, PassedResult};
+    use super::super::{Led, PassedResult, Pull};
     use super::*;
     use crate::request::{CreateTopics, Endpoint, NewTopic};
-    use model::{LeaderEpoch, LogIndex, ShardId, Term};
+    use crate::sample::batch;
+    use model::{LeaderEpoch, LogIndex, PartitionId, ShardId, Term, TopicId};
     use std::time::Duration;
 
     fn messages() -> Vec<PeerMessage> {
@@ -214,6 +270,14 @@ mod tests {
             })),
             PeerMessage::Pass(8, Box::new(Passed::CreateTopics(create))),
             PeerMessage::Answer(8, Box::new(answer)),
+            PeerMessage::Pull(Pull {
+                number: 4,
+                shard: ShardId(2),
+                partition: PartitionId { topic: TopicId([8; 16]), index: 1 },
+                offset: Offset(300),
+                bytes_max: 1 << 20,
+            }),
+            PeerMessage::Range(Range { number: 4, batches: Vec::new(), starts_at: Some(Offset(500)) }),
         ]
     }
 
@@ -244,6 +308,24 @@ mod tests {
             let mut longer = bytes;
             longer.push(0);
             assert!(decode(longer.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn ranges_carry_batches_as_the_log_has_them() {
+        let batch = |base, body| StoredBatch::new(Offset(base), LeaderEpoch(3), batch(2, 50, None, body));
+        let batches = vec![batch(10, 100), batch(12, 7), batch(14, 0)];
+        let range = Range { number: 9, batches: batches.clone(), starts_at: None };
+        let bytes = joined(&PeerMessage::Range(range));
+        let Ok(PeerMessage::Range(found)) = decode(bytes.clone().into()) else { panic!("no range") };
+        let seen = |batches: &[StoredBatch]| -> Vec<Bytes> {
+            batches.iter().map(StoredBatch::to_contiguous).collect()
+        };
+        assert_eq!((found.number, seen(&found.batches)), (9, seen(&batches)));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 4;
+            assert!(decode(flipped.into()).is_err(), "flipped at {at}");
         }
     }
 

@@ -102,6 +102,12 @@ impl Group {
         progress
     }
 
+    /// Whether a follower is being brought up by a state, and will ask for what follows it.
+    pub fn is_feeding(&self) -> bool {
+        let mut followers = self.node.raft.prs().iter();
+        self.is_leader() && followers.any(|(_, progress)| progress.state == raft::ProgressState::Snapshot)
+    }
+
     /// Bytes of log held in memory.
     pub fn log_bytes(&self) -> u64 {
         self.node.store().size()

@@ -171,6 +171,7 @@ impl World {
             settings,
             data_shards: self.swarm.data_shards,
             tail_bytes_max: self.swarm.tail_bytes_max,
+            log_kept_bytes: 0,
             checkpoint_bytes: self.swarm.checkpoint_bytes,
             wal_held_bytes_max: self.swarm.wal_held_bytes_max,
             mutant: match self.mutant {

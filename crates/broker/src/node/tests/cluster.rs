@@ -46,10 +46,17 @@ struct Cluster {
     cut: BTreeSet<(usize, usize)>,
     replies: BTreeMap<Token, Response>,
     next_token: u64,
+    checkpoint_bytes: usize,
+    /// Lines that nodes wrote, counted by their words.
+    logged: BTreeMap<String, usize>,
 }
 
 impl Cluster {
     fn new(seed: u64) -> Cluster {
+        Cluster::with(seed, 1 << 20)
+    }
+
+    fn with(seed: u64, checkpoint_bytes: usize) -> Cluster {
         let mut cluster = Cluster {
             places: (0..NODES).map(|_| Place::default()).collect(),
             now: Mono(1),
@@ -60,6 +67,8 @@ impl Cluster {
             cut: BTreeSet::new(),
             replies: BTreeMap::new(),
             next_token: 0,
+            checkpoint_bytes,
+            logged: BTreeMap::new(),
         };
         (0..NODES).for_each(|node| cluster.start(node));
         cluster
@@ -80,6 +89,8 @@ impl Cluster {
         let mut config = super::NodeConfig { node: id, endpoint, ..config() };
         config.voters = (1..=NODES as i32).map(NodeId).collect();
         config.seed = self.random.next_u64();
+        config.checkpoint_bytes = self.checkpoint_bytes;
+        config.tail_bytes_max = 2 * self.checkpoint_bytes;
         let place = &mut self.places[at];
         place.life += 1;
         place.timer = None;
@@ -145,7 +156,11 @@ impl Cluster {
                     self.queue.insert((*last, self.number), Happening::Frame { from: at, to, frame });
                 }
                 Effect::Stop(reason) => panic!("node {} stops: {reason:?}", at + 1),
-                Effect::Log(..) | Effect::Status(..) => {}
+                Effect::Log(_, line) => {
+                    let words: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
+                    *self.logged.entry(words).or_default() += 1;
+                }
+                Effect::Status(..) => {}
             }
         }
         if let Some(deadline) = deadline {
@@ -447,8 +462,10 @@ impl Cluster {
 /// offset, and in the end all nodes have the same.
 #[test]
 fn chaos_loses_nothing() {
+    let mut installed = 0;
     for seed in 0..20 {
-        let mut c = Cluster::new(1000 + seed);
+        // Every second world forgets its log quickly: who comes back needs a state.
+        let mut c = Cluster::with(1000 + seed, if seed % 2 == 0 { 1 << 20 } else { 3000 });
         c.all_ready();
         assert_eq!(c.create(0, "a", 4), Some(ErrorCode::None));
         let mut written = [0; 4];
@@ -498,5 +515,54 @@ fn chaos_loses_nothing() {
         };
         assert_eq!(logs(&c.places[0]), logs(&c.places[1]));
         assert_eq!(logs(&c.places[0]), logs(&c.places[2]));
+        let lines = c.logged.iter().filter(|(words, _)| words.contains("is installed"));
+        installed += lines.map(|(_, count)| count).sum::<usize>();
+    }
+    assert!(installed > 20, "{installed} states were installed");
+}
+
+/// A node that was away for long gets the state and pulls the records; killed on the way it begins again where it was.
+#[test]
+fn who_was_away_for_long_catches_up() {
+    for seed in 0..4 {
+        let mut c = Cluster::with(2000 + seed, 3000);
+        c.all_ready();
+        assert_eq!(c.create(0, "a", 3), Some(ErrorCode::None));
+        c.kill(2);
+        let mut written = 0;
+        for mark in 0..60 {
+            for index in 0..3 {
+                assert_eq!(c.write("a", index, (9 + i64::from(index), mark as i32), mark), mark);
+            }
+            written += 1;
+        }
+        assert_eq!(c.create(0, "b", 2), Some(ErrorCode::None));
+        assert_eq!(c.write("b", 1, (20, 0), 0), 0);
+        c.start(2);
+        if seed % 2 == 1 {
+            c.until("it begins", |c| c.logged.keys().any(|words| words.contains("installing a state")));
+            c.run_for(Duration::from_millis(2 + seed));
+            c.kill(2);
+            c.start(2);
+        }
+        c.all_ready();
+        c.until("it has all", |c| {
+            let held = |place: &Place| {
+                let node = place.node.as_ref().expect("all run");
+                node.shards
+                    .iter()
+                    .flat_map(|shard| shard.partitions.values())
+                    .map(|p| p.log.log_end.0)
+                    .sum::<i64>()
+            };
+            c.places.iter().all(|place| held(place) == 3 * written + 1)
+        });
+        // The two that have it all go: what it pulled is what it serves.
+        c.kill(0);
+        c.run_for(Duration::from_secs(7));
+        c.kill(1);
+        c.start(0);
+        let marks: Vec<i64> = c.read("a", 1).iter().map(|batch| batch.header().base_timestamp).collect();
+        assert_eq!(marks, (0..written).collect::<Vec<i64>>());
     }
 }

@@ -165,6 +165,7 @@ pub fn config() -> NodeConfig {
         settings: NodeSettings::default(),
         data_shards: 4,
         tail_bytes_max: 1 << 20,
+        log_kept_bytes: 0,
         checkpoint_bytes: 1 << 20,
         wal_held_bytes_max: 1 << 30,
         mutant: None,
