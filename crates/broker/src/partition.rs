@@ -117,10 +117,8 @@ impl Partition {
         // At a checkpoint everything applied is in segments; a log that was trimmed to its end may have none. Segments of a
         // replica that was catching up may go on behind it, with records that are committed and not yet applied here.
         let last = segments.last().map(|last| last.end_offset);
-        assert!(
-            last.map_or(log.log_start >= log.log_end, |last| last >= log.log_end),
-            "segments reach to where the checkpoint's log ends"
-        );
+        let reaches = last.is_none_or(|last| last >= log.log_end);
+        assert!(reaches, "segments reach to where the checkpoint's log ends");
         let flushed = last.map_or(log.log_end, |last| last.max(log.log_end));
         Partition {
             id,

@@ -222,6 +222,8 @@ impl Shard {
         for (id, log) in state.partitions {
             let stray = strays.remove(&id).unwrap_or_default();
             let segments = before.get(&id).map_or(stray, |partition| partition.segments.clone());
+            let is_whole = !segments.is_empty() || log.log_start >= log.log_end;
+            assert!(is_whole, "the records of a state are there before it is installed");
             self.partitions.insert(id, Partition::restored(id, log, segments));
         }
         self.producers = self.partitions.values().map(Partition::producer_count).sum();

@@ -160,8 +160,8 @@ impl Node {
                 Ok(CatalogCommand::SetTopicConfigs { id: topic.id, configs })
             }
             ConfigResource::Broker(node) => {
-                if node.is_some_and(|node| node != self.config.node) {
-                    let text = format!("this node is {}", self.config.node.0);
+                if let Some(other) = node.filter(|node| !self.config.voters.contains(node)) {
+                    let text = format!("there is no node {} in this cluster", other.0);
                     return Err(Refusal::new(ErrorCode::InvalidRequest, text));
                 }
                 let before =

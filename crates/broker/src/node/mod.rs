@@ -5,6 +5,7 @@
 //! done. Nothing waits for a timer while the disk is idle.
 
 mod admin;
+mod answers;
 mod catch_up;
 mod checkpoint;
 mod configs;
@@ -18,6 +19,7 @@ mod produce;
 mod producer_ids;
 mod retention;
 mod start;
+mod status;
 mod topics;
 
 #[cfg(test)]
@@ -25,10 +27,10 @@ mod tests;
 
 use crate::catalog::Catalog;
 use crate::config::{NodeSettings, TopicSettings};
-use crate::event::{Effect, Event, LogLevel, Status};
+use crate::event::{Effect, Event, LogLevel};
 use crate::group::GroupMutant;
 use crate::mutant::Mutant;
-use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
+use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Token};
 use crate::shard::{Applied, Drive, Shard, Then};
 use consensus::Role;
 use model::job::{Done, Job, JobError, JobId, WalAppend};
@@ -77,14 +79,6 @@ pub struct NodeConfig {
     pub group_mutant: Option<GroupMutant>,
 }
 
-/// An answer whose parts are being done. It says success for all of them already; it leaves when the last is done.
-#[derive(Debug)]
-struct Gather {
-    response: Response,
-    remaining: usize,
-    deadline: Option<(Mono, u64)>,
-}
-
 /// What a timer was set for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Timer {
@@ -130,7 +124,7 @@ pub struct Node {
     shards: Vec<Shard>,
     wal: Wal,
     checkpoint: checkpoint::State,
-    gathers: BTreeMap<Token, Gather>,
+    gathers: BTreeMap<Token, answers::Gather>,
     fetches: BTreeMap<Token, fetch::Waiting>,
     readings: BTreeMap<Token, fetch::Reading>,
     reads: BTreeMap<JobId, fetch::ReadFor>,
@@ -524,56 +518,6 @@ impl Node {
         }
     }
 
-    // Answers
-
-    fn reply(&mut self, token: Token, response: Response, out: &mut Vec<Effect>) {
-        self.change_is_done(token);
-        let Some(connection) = self.connection_of.remove(&token) else {
-            self.on_internal_reply(token, response, out); // or the connection is gone
-            return;
-        };
-        if let Some(tokens) = self.by_connection.get_mut(&connection) {
-            tokens.remove(&token);
-        }
-        out.push(Effect::Reply { token, response });
-    }
-
-    /// Waits for `remaining` parts before `response` leaves; leaves at once when there are none.
-    fn gather(
-        &mut self,
-        token: Token,
-        response: Response,
-        remaining: usize,
-        deadline: Option<Mono>,
-        out: &mut Vec<Effect>,
-    ) {
-        if remaining == 0 {
-            self.reply(token, response, out);
-            return;
-        }
-        let deadline = deadline.map(|at| self.set_timer(at, Timer::Gather(token)));
-        self.gathers.insert(token, Gather { response, remaining, deadline });
-    }
-
-    fn gathered(&mut self, token: Token, out: &mut Vec<Effect>) {
-        let Some(gather) = self.gathers.get_mut(&token) else { return }; // its time was up before
-        gather.remaining -= 1;
-        if gather.remaining == 0 {
-            let done = self.gathers.remove(&token).expect("looked at");
-            done.deadline.and_then(|key| self.timers.remove(&key));
-            self.reply(token, done.response, out);
-        }
-    }
-
-    /// The rest of the answer will not be done in time, or never: everything in it that said success says `code`.
-    fn abandon(&mut self, token: Token, code: model::ErrorCode, out: &mut Vec<Effect>) {
-        if let Some(mut gather) = self.gathers.remove(&token) {
-            gather.deadline.and_then(|key| self.timers.remove(&key));
-            admin::fail(&mut gather.response, code);
-            self.reply(token, gather.response, out);
-        }
-    }
-
     // Timers
 
     fn set_timer(&mut self, at: Mono, timer: Timer) -> (Mono, u64) {
@@ -686,37 +630,6 @@ impl Node {
     fn refuses_records(&self) -> bool {
         let memory_is_full = self.is_tail_full() && self.checkpoint.lacks_space();
         self.wal.full || self.wal.room < WAL_RESERVE_BYTES || memory_is_full
-    }
-
-    fn status(&self) -> Status {
-        let mut conditions = Vec::new();
-        conditions.extend(self.frozen.clone());
-        if self.start.is_some() {
-            conditions.push("starting: the log is being applied".to_owned());
-        }
-        if self.refuses_records() && self.is_ready() {
-            conditions.push("the disk is full: records are refused, reads and deletes work".to_owned());
-        }
-        conditions.extend(self.checkpoint.trouble.clone());
-        Status {
-            ready: self.is_ready(),
-            conditions,
-            topics: self.catalog.topic_count() as u64,
-            partitions: self.shards.iter().map(|shard| shard.partitions.len() as u64).sum(),
-            shards: self.shards.len() as u64,
-            groups: self.shards.iter().map(|shard| shard.coordinator.group_count() as u64).sum(),
-            delayed_produces: self.gathers.len() as u64,
-            delayed_fetches: self.fetches.len() as u64,
-            tail_bytes: self.tail_bytes as u64,
-            wal_held_bytes: self.wal.held,
-            wal_room_bytes: self.wal.room,
-            wal_appends_total: self.wal.appends_total,
-            checkpoints_total: self.checkpoint.total,
-            batches_in_total: self.counters.batches_in,
-            bytes_in_total: self.counters.bytes_in,
-            bytes_out_total: self.counters.bytes_out,
-            segment_reads_total: self.counters.segment_reads,
-        }
     }
 }
 

@@ -254,6 +254,7 @@ impl Node {
     /// Whether a stop still waits for others to take over.
     pub(super) fn is_leaving(&self, now: Now) -> bool {
         self.peers.leaving.is_some_and(|until| now.mono < until)
+            && self.peers.others.values().any(|peer| peer.ready_since.is_some())
             && self.shards.iter().any(|shard| shard.group.is_leader())
     }
 

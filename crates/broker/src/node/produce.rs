@@ -220,7 +220,7 @@ impl Node {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, text).into());
         }
         let replicas = self.config.voters.len();
-        if acks == ACKS_ALL && settings.min_insync_replicas as usize > replicas {
+        if acks == ACKS_ALL && settings.min_insync_replicas > replicas {
             let text = format!(
                 "min.insync.replicas is {}, but the topic has {replicas} replica{}",
                 settings.min_insync_replicas,

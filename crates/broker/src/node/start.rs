@@ -7,6 +7,7 @@ use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
 use crate::command::Command;
 use crate::event::{Effect, LogLevel};
 use crate::group::{Coordinator, GroupConfig};
+use crate::peer::{node_of, raft_id};
 use crate::producer::PRODUCERS_MAX;
 use crate::request::{ClientInfo, ConnectionId, Request, Token};
 use crate::shard::{Drive, Shard};
@@ -53,11 +54,16 @@ impl Node {
         let mut entries: BTreeMap<_, _> = recovered.entries.into_iter().collect();
         let hard_states: BTreeMap<_, _> = recovered.hard_states.into_iter().collect();
         let checkpoints: BTreeMap<_, _> = recovered.shards.iter().map(|shard| (shard.shard, shard)).collect();
+        let mut voters: Vec<u64> = config.voters.iter().map(|node| raft_id(*node)).collect();
+        voters.sort_unstable();
         let mut catalog = Catalog::default();
         let mut shards = Vec::with_capacity(count as usize);
         for id in (0..count).map(ShardId) {
             let mut restored = Restored::default();
             if let Some(checkpoint) = checkpoints.get(&id) {
+                if checkpoint.voters != voters {
+                    return Err(other_voters(&checkpoint.voters, &voters));
+                }
                 restored.applied = checkpoint.applied;
                 restored.applied_term = checkpoint.applied_term;
                 restored.voters = checkpoint.voters.clone();
@@ -70,9 +76,7 @@ impl Node {
                 }
             }
             restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
-            let raft_id = crate::peer::raft_id(config.node);
-            let voters = config.voters.iter().map(|node| crate::peer::raft_id(*node)).collect();
-            let mut raft = consensus::Config::new(id, raft_id, voters);
+            let mut raft = consensus::Config::new(id, raft_id(config.node), voters.clone());
             raft.seed = config.seed;
             let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
             let coordinator = Coordinator::new(group_config(&config), config.seed ^ u64::from(id.0));
@@ -297,6 +301,19 @@ impl Node {
             }
         }
     }
+}
+
+fn other_voters(stored: &[u64], given: &[u64]) -> String {
+    let names = |ids: &[u64]| {
+        let names: Vec<String> =
+            ids.iter().filter_map(|id| node_of(*id)).map(|node| node.0.to_string()).collect();
+        names.join(", ")
+    };
+    format!(
+        "the data directory is of a cluster of the nodes {}, not of {}; nodes cannot be added or taken away yet",
+        names(stored),
+        names(given)
+    )
 }
 
 fn group_config(config: &NodeConfig) -> GroupConfig {
