@@ -36,6 +36,28 @@ impl TopicId {
         })
     }
 
+    /// Reads Kafka's text form; `None` when it is anything else.
+    pub fn from_base64(text: &str) -> Option<TopicId> {
+        let six_bits = |symbol: u8| {
+            Some(u128::from(match symbol {
+                b'A'..=b'Z' => symbol - b'A',
+                b'a'..=b'z' => symbol - b'a' + 26,
+                b'0'..=b'9' => symbol - b'0' + 52,
+                b'-' => 62,
+                b'_' => 63,
+                _ => return None,
+            }))
+        };
+        let (last, first) = text.as_bytes().split_last()?;
+        if first.len() != 21 {
+            return None;
+        }
+        let word = first.iter().try_fold(0, |word, symbol| Some(word << 6 | six_bits(*symbol)?))?;
+        // 128 bits are two more than 21 symbols; the other four of the last one are zero.
+        let id = TopicId((word << 2 | six_bits(*last)? >> 4).to_be_bytes());
+        (id.base64() == text).then_some(id)
+    }
+
     /// Kafka's text form: 22 characters of URL-safe base64 without padding.
     pub fn base64(&self) -> String {
         const SYMBOLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -94,3 +116,21 @@ impl ProducerId {
 
 /// Incarnation of a producer id; -1 means "none".
 pub type ProducerEpoch = i16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_comes_back_and_nothing_else_is_taken() {
+        for byte in [0, 1, 0x7f, 0xff] {
+            let id = TopicId(std::array::from_fn(|at| byte ^ at as u8));
+            assert_eq!(TopicId::from_base64(&id.base64()), Some(id));
+        }
+        for wrong in
+            ["", "AAAA", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAAA+", "AAAAAAAAAAAAAAAAAAAAAAA"]
+        {
+            assert_eq!(TopicId::from_base64(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -276,7 +276,6 @@ pub const INERT: &[Setting] = &[
     row(CONTROLLER, "controller.quorum.fetch.timeout.ms", Int, Some("2000"), Range::from(0), R),
     row(CONTROLLER, "controller.quorum.request.timeout.ms", Int, Some("2000"), Range::from(0), R),
     row(CONTROLLER, "controller.quorum.retry.backoff.ms", Int, Some("20"), Range::from(0), R),
-    row(CONTROLLER, "controller.quorum.voters", List, Some(""), Range::Any, R),
     row(CONTROLLER, "controller.quota.window.num", Int, Some("11"), Range::from(1), R),
     row(CONTROLLER, "controller.quota.window.size.seconds", Int, Some("1"), Range::from(1), R),
     row(CONTROLLER, "controller.socket.timeout.ms", Int, Some("30000"), Range::Any, R),

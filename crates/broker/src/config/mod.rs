@@ -11,6 +11,7 @@ mod page;
 mod setting;
 mod topic;
 mod topic_table;
+mod voters;
 
 pub use describe::{describe_node, describe_topic};
 pub use nearest::nearest;
@@ -19,6 +20,7 @@ pub use node_table::DURABILITY;
 pub use page::configuration_page;
 pub use setting::{Change, Range, Setting, parse_boolean, split_list};
 pub use topic::{TimestampType, TopicSettings, check_topic_override, topic_override_remark, topic_settings};
+pub use voters::{Voter, cluster_of};
 
 use crate::request::ConfigKind;
 

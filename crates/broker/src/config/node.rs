@@ -3,13 +3,19 @@
 //! values for one thing are a contradiction and refused.
 
 use super::setting::{Change, Setting, parse_boolean, split_list};
+use super::voters::{Voter, cluster_id, cluster_of, peer_listener, voters};
 use super::{nearest, node_setting, node_table, topic_setting};
 use crate::request::ConfigSource;
+use model::NodeId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Pairs of names that mean the same and must not contradict each other.
 const TWINS: &[(&str, &str)] = &[("log.dirs", "log.dir"), ("node.id", "broker.id")];
+
+/// Replicas of a topic in a cluster when nobody says a number.
+const REPLICATION_MAX: usize = 3;
+const REPLICATION: &str = "default.replication.factor";
 
 /// One value as a user gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +42,12 @@ pub struct ListenerAddress {
 pub struct NodeSettings {
     /// `node.id`.
     pub node_id: i32,
+    /// `controller.quorum.voters`, sorted; empty for a node of one.
+    pub voters: Vec<Voter>,
+    /// `sternpost.peer.listener`, or this node's own entry among the voters; `None` for a node of one.
+    pub peer_listener: Option<ListenerAddress>,
+    /// `sternpost.cluster.id`.
+    pub cluster_id: Option<[u8; 16]>,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// `listeners`: the one for clients.
@@ -134,6 +146,11 @@ impl NodeSettings {
         }
     }
 
+    /// The cluster that a new data directory is to belong to; `None`: any.
+    pub fn new_cluster(&self) -> Option<[u8; 16]> {
+        self.cluster_id.or_else(|| (!self.voters.is_empty()).then(|| cluster_of(&self.voters)))
+    }
+
     /// The same settings with run-time changes laid over them: first those for all nodes, then those for this one. Changes
     /// were checked when they were made (`check_node_override`).
     ///
@@ -225,6 +242,14 @@ pub fn parse_node(layers: &[Vec<Given>]) -> Result<(NodeSettings, Vec<String>), 
                 .insert(name.to_string(), vec![(ConfigSource::StaticBroker, given.value.trim().to_string())]);
         }
     }
+    let settings = typed(values)?;
+    if settings.voters.is_empty() || settings.values.contains_key(REPLICATION) {
+        return Ok((settings, remarks));
+    }
+    // It follows from the voters, so it comes from where they come from.
+    let replicas = settings.voters.len().min(REPLICATION_MAX).to_string();
+    let mut values = settings.values;
+    values.insert(REPLICATION.to_string(), vec![(ConfigSource::StaticBroker, replicas)]);
     Ok((typed(values)?, remarks))
 }
 
@@ -247,10 +272,15 @@ fn known(name: &str) -> Result<&'static Setting, String> {
 }
 
 /// Reads checked values.
-struct Reader<'a>(&'a BTreeMap<String, Vec<(ConfigSource, String)>>);
+pub(super) struct Reader<'a>(&'a BTreeMap<String, Vec<(ConfigSource, String)>>);
 
 impl Reader<'_> {
-    fn text(&self, name: &str) -> Option<&str> {
+    /// Whether somebody set it.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         let setting = node_setting(name).expect("typed settings are in the registry");
         self.0
             .get(name)
@@ -305,15 +335,20 @@ fn typed(values: BTreeMap<String, Vec<(ConfigSource, String)>>) -> Result<NodeSe
         return Err("group.min.session.timeout.ms is above group.max.session.timeout.ms".to_string());
     }
     let queued_bytes = read.size("queued.max.request.bytes")?;
+    let node_id = i32::try_from(node_id).map_err(|_| "node.id is too large".to_string())?;
+    let voters = voters(&read, NodeId(node_id))?;
     Ok(NodeSettings {
-        node_id: i32::try_from(node_id).map_err(|_| "node.id is too large".to_string())?,
+        node_id,
+        peer_listener: peer_listener(&read, &voters, NodeId(node_id))?,
+        cluster_id: cluster_id(&read)?,
+        voters,
         rack: read.text("broker.rack").map(str::to_string),
         advertised: advertised_listener(&read, &listener.name)?,
         listener: listener.address,
         data_dir: data_dir(&read)?,
         http: http_listener(&read)?,
         num_partitions: read.whole("num.partitions")? as i32,
-        default_replication_factor: read.whole("default.replication.factor")? as i16,
+        default_replication_factor: read.whole(REPLICATION)? as i16,
         auto_create_topics: read.boolean("auto.create.topics.enable")?,
         delete_topics: read.boolean("delete.topic.enable")?,
         retention_check_interval: read.millis("log.retention.check.interval.ms")?,
@@ -449,7 +484,7 @@ fn parse_listener(setting: &str, word: &str) -> Result<Listener, String> {
 }
 
 /// `host:port` with an optional host, IPv6 addresses in brackets.
-fn host_port(text: &str) -> Option<ListenerAddress> {
+pub(super) fn host_port(text: &str) -> Option<ListenerAddress> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']')?,

@@ -15,6 +15,24 @@ pub const ACTIVE: &[Setting] = &[
     Setting::new("node.id", Int, Some("1"), "Number of this node in its cluster; own default, so that a first start needs no configuration.")
         .within(Range::from(0)),
     Setting::new("broker.id", Int, Some("-1"), "Older word for node.id; -1 leaves the choice to node.id."),
+    Setting::new(
+        "controller.quorum.voters",
+        List,
+        Some(""),
+        "All nodes of the cluster (1, 3 or 5) as node.id@host:port,..., the same list on each, with the addresses at which they reach each other; in Kafka it names the controllers, here every node is one. Empty: a node of one.",
+    ),
+    Setting::new(
+        "sternpost.peer.listener",
+        String,
+        None,
+        "Address at which this node listens for other nodes, as host:port with an empty host for all interfaces; unset: its own entry in controller.quorum.voters. There is no authentication yet: let only nodes reach it.",
+    ),
+    Setting::new(
+        "sternpost.cluster.id",
+        String,
+        None,
+        "Cluster that the data directory belongs to (22 characters of base64): a new one is made for it, one of another cluster is refused. Unset: a new one gets an id that follows from controller.quorum.voters, or a random one for a node of one.",
+    ),
     Setting::new("broker.rack", String, None, "Rack of this node, told to clients that prefer near replicas."),
     Setting::new(
         "listeners",
@@ -53,7 +71,7 @@ pub const ACTIVE: &[Setting] = &[
     .within(Range::OneOf(&[DURABILITY])),
     // Topics.
     Setting::new("num.partitions", Int, Some("1"), "Partitions of a topic created without a number.").within(Range::from(1)),
-    Setting::new("default.replication.factor", Int, Some("1"), "Replicas of a topic created without a number.").within(Range::Whole(1, 32_767)),
+    Setting::new("default.replication.factor", Int, Some("1"), "Replicas of a topic created without a number; own default with controller.quorum.voters: as many as there are nodes, at most 3.").within(Range::Whole(1, 32_767)),
     Setting::new("auto.create.topics.enable", Boolean, Some("true"), "Create a topic when a client first asks for its metadata."),
     Setting::new("delete.topic.enable", Boolean, Some("true"), "Allow topics to be deleted."),
     Setting::new(

@@ -120,7 +120,63 @@ fn a_kafka_configuration_starts_a_node() {
     assert_eq!(node.listener, ListenerAddress { host: String::new(), port: 9092 });
     assert_eq!(node.advertised, Some(ListenerAddress { host: "kafka.example".into(), port: 9092 }));
     assert_eq!(node.data_dir, "/var/lib/kafka");
-    assert_eq!(remarks.len(), 3, "{remarks:?}");
+    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert!(node.voters.is_empty() && node.peer_listener.is_none(), "one controller is a node of one");
+    assert_eq!(node.default_replication_factor, 1);
+}
+
+#[test]
+fn voters_are_all_nodes_of_the_cluster() {
+    const THREE: &str = "3@c:9193,1@a:9191, 2@[::1]:9192";
+    let (node, remarks) = parse(&[("controller.quorum.voters", THREE), ("node.id", "2")]).unwrap();
+    assert!(remarks.is_empty());
+    let ids: Vec<i32> = node.voters.iter().map(|voter| voter.node.0).collect();
+    assert_eq!(ids, [1, 2, 3]);
+    let own = ListenerAddress { host: "::1".into(), port: 9192 };
+    assert_eq!((&node.voters[1].address, node.peer_listener.as_ref()), (&own, Some(&own)));
+    assert_eq!(node.default_replication_factor, 3);
+    assert_eq!(node.value("default.replication.factor"), Some("3"));
+    let (given, _) = parse(&[
+        ("controller.quorum.voters", THREE),
+        ("broker.id", "1"),
+        ("default.replication.factor", "1"),
+        ("sternpost.peer.listener", ":9300"),
+    ])
+    .unwrap();
+    assert_eq!(given.default_replication_factor, 1);
+    assert_eq!(given.peer_listener, Some(ListenerAddress { host: String::new(), port: 9300 }));
+
+    refused(&[("controller.quorum.voters", THREE)], "node.id must say which");
+    refused(&[("controller.quorum.voters", THREE), ("node.id", "4")], "node.id 4 is not among");
+    refused(&[("controller.quorum.voters", "1@a:1,2@b:1")], "1, 3 or 5 nodes, not 2");
+    refused(&[("controller.quorum.voters", "1@a:1,1@b:1,2@c:1")], "node 1 twice");
+    refused(&[("controller.quorum.voters", "1@a:1,2@a:1,3@c:1")], "nodes 1 and 2 the same address");
+    for wrong in ["1@a", "a:1", "x@a:1", "-1@a:1", "1@:1", "1@a:0", "1@a:99999", "1@::1:9"] {
+        refused(&[("controller.quorum.voters", wrong)], "node.id@host:port");
+    }
+    let one = [("sternpost.peer.listener", "nowhere"), ("controller.quorum.voters", THREE), ("node.id", "1")];
+    refused(&one, "host:port");
+}
+
+#[test]
+fn nodes_of_one_list_agree_on_their_cluster() {
+    let cluster = |voters: &str, id: &str| {
+        let (node, _) = parse(&[("controller.quorum.voters", voters), ("node.id", id)]).unwrap();
+        node.new_cluster().unwrap()
+    };
+    let first = cluster("1@a:1,2@b:1,3@c:1", "1");
+    assert_eq!(first, cluster("3@c:1,2@b:1,1@a:1", "3"));
+    assert_ne!(first, cluster("1@a:1,2@b:1,3@c:2", "1"));
+    assert_eq!(model::TopicId(first).base64(), "V4CZBILuP8WgHqevHbHQTg", "data directories have it");
+    let text = "AAECAwQFBgcICQoLDA0ODw";
+    let (node, _) = parse(&[("sternpost.cluster.id", text)]).unwrap();
+    assert_eq!(node.cluster_id, Some(std::array::from_fn(|at| at as u8)));
+    assert_eq!(node.new_cluster(), node.cluster_id);
+    assert_eq!(NodeSettings::default().new_cluster(), None);
+    for wrong in ["", "short", "AAECAwQFBgcICQoLDA0OD+", "AAECAwQFBgcICQoLDA0ODx", "AAECAwQFBgcICQoLDA0ODwA"]
+    {
+        refused(&[("sternpost.cluster.id", wrong)], "22 characters");
+    }
 }
 
 #[test]
