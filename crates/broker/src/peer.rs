@@ -152,7 +152,33 @@ impl Stream {
     pub const ALL: [Stream; 3] = [Stream::Beats, Stream::Log, Stream::Bulk];
 }
 
+/// What a message costs in memory beside its payload, bytes.
+const MESSAGE_BYTES: usize = 256;
+/// What a request that is passed on counts for, bytes: few are under way, and most are far smaller.
+const PASSED_BYTES: usize = 4 << 10;
+
 impl PeerMessage {
+    /// About what the message holds in memory, bytes, for limits of queues.
+    pub fn size(&self) -> usize {
+        let consensus::Message { body, .. } = match self {
+            PeerMessage::Beat(_) | PeerMessage::Pull(_) => return MESSAGE_BYTES,
+            PeerMessage::Range(range) => {
+                return range.batches.iter().map(|batch| MESSAGE_BYTES + batch.size()).sum();
+            }
+            PeerMessage::Pass(..) | PeerMessage::Answer(..) => return PASSED_BYTES,
+            PeerMessage::Consensus(message) => message,
+        };
+        let carried = match body {
+            consensus::Body::Append { entries, .. } => entries
+                .iter()
+                .map(|entry| MESSAGE_BYTES + entry.descriptor.len() + entry.payload.size())
+                .sum(),
+            consensus::Body::Snapshot(snapshot) => snapshot.state.len(),
+            _ => 0,
+        };
+        MESSAGE_BYTES + carried
+    }
+
     /// The connection that it goes over.
     pub fn stream(&self) -> Stream {
         match self {

@@ -44,6 +44,8 @@ pub struct Hello {
     pub to: NodeId,
     /// How often its disk was opened so far: a lower number than before is an old disk.
     pub incarnation: u64,
+    /// Drawn when the process started: two processes with one incarnation have two copies of one disk.
+    pub process: u64,
     /// What will come over this connection.
     pub stream: Stream,
 }
@@ -58,6 +60,8 @@ pub enum Greeting {
     },
     /// This node must not talk to that one; why, for a person. The connection is closed.
     Refused(String),
+    /// Nobody must go on under that id with that disk; why, for a person. The process that dialled stops.
+    Expelled(String),
 }
 
 /// The length of the whole frame that begins with these bytes, `size` included.
@@ -331,12 +335,22 @@ mod tests {
 
     #[test]
     fn greetings_come_back_and_strangers_get_little_room() {
-        let hello =
-            Hello { cluster: [3; 16], node: NodeId(1), to: NodeId(0), incarnation: 12, stream: Stream::Log };
+        let hello = Hello {
+            cluster: [3; 16],
+            node: NodeId(1),
+            to: NodeId(0),
+            incarnation: 12,
+            process: 13,
+            stream: Stream::Log,
+        };
         let bytes = encode_hello(&hello);
         assert_eq!(decode_hello(&bytes), Ok(hello));
         assert!(decode_greeting(&bytes).is_err());
-        for greeting in [Greeting::Welcome { incarnation: 4 }, Greeting::Refused("why".into())] {
+        for greeting in [
+            Greeting::Welcome { incarnation: 4 },
+            Greeting::Refused("why".into()),
+            Greeting::Expelled("why".into()),
+        ] {
             assert_eq!(decode_greeting(&encode_greeting(&greeting)), Ok(greeting));
         }
         assert!(frame_size(u32::MAX.to_be_bytes(), FRAME_SIZE_MAX).is_err());
