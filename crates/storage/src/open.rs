@@ -67,12 +67,12 @@ pub enum OpenError {
     IdentityDamaged,
     /// Another node's or cluster's disk.
     #[error(
-        "the data directory belongs to node {found} of cluster {cluster}, not to this one; check the node id and the directory"
+        "the data directory belongs to node {found} of cluster {cluster}, not to this one; check node.id, sternpost.cluster.id and the directory"
     )]
     OtherNode {
         /// The owner.
         found: i32,
-        /// Its cluster, hexadecimal.
+        /// Its cluster, as clients see it.
         cluster: String,
     },
     /// A format of the future, or of nobody.
@@ -261,7 +261,7 @@ fn find_identity<D: Disk>(disk: &D, options: &Options) -> Result<Identity, OpenE
         Ok(identity) => {
             let other_cluster = options.cluster.is_some_and(|cluster| cluster != identity.cluster);
             if identity.node != options.node || other_cluster {
-                let cluster = model::TopicId(identity.cluster).hex();
+                let cluster = model::TopicId(identity.cluster).base64();
                 return Err(OpenError::OtherNode { found: identity.node.0, cluster });
             }
             Ok(identity)
