@@ -1,5 +1,7 @@
-//! Log lines that a client can cause, so that their number is limited: a flood of bad connections is told in a few lines.
+//! Log lines that others can cause, so that their number is limited: a flood of bad connections is told in a few lines, and
+//! what goes wrong again and again is told now and then.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -44,9 +46,55 @@ impl Complaints {
     }
 }
 
+/// How a line says that others were not written.
+pub fn left_out_note(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(" ({count} lines like this were left out)") }
+}
+
+/// A line that was written is not written again for so long.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
+/// Lines remembered; with more than these at a time the oldest is forgotten, and may be written again.
+const LINES_REMEMBERED_MAX: usize = 64;
+
+/// Writes what is said again and again only now and then.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    written: Mutex<VecDeque<(String, Instant)>>,
+}
+
+impl Repeats {
+    /// Whether the line may be written now.
+    pub fn admit(&self, line: &str, now: Instant) -> bool {
+        let mut written = self.written.lock().expect("no holder of this lock panics");
+        written.retain(|(_, at)| now.saturating_duration_since(*at) < REPEAT_AFTER);
+        if written.iter().any(|(other, _)| other == line) {
+            return false;
+        }
+        if written.len() == LINES_REMEMBERED_MAX {
+            written.pop_front();
+        }
+        written.push_back((line.to_string(), now));
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_comes_again_after_a_while() {
+        let repeats = Repeats::default();
+        let start = Instant::now();
+        assert!(repeats.admit("one", start));
+        assert!(!repeats.admit("one", start + REPEAT_AFTER / 2));
+        assert!(repeats.admit("two", start));
+        assert!(repeats.admit("one", start + REPEAT_AFTER));
+        for number in 0..10 * LINES_REMEMBERED_MAX {
+            assert!(repeats.admit(&number.to_string(), start));
+        }
+        assert!(repeats.written.lock().unwrap().len() <= LINES_REMEMBERED_MAX);
+    }
 
     #[test]
     fn a_flood_is_a_few_lines() {

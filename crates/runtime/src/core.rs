@@ -4,12 +4,15 @@
 //! The stop between a connection's task (`connection`) and the storage threads (`lanes`), in both directions.
 
 use crate::clock::Clock;
+use crate::gate::Held;
 use crate::lanes::{AppendHere, Lanes, WalLane};
 use crate::mailbox::Mailbox;
+use crate::peers::Peers;
+use broker::peer::{Link, PeerMessage};
 use broker::request::{ClientInfo, ConnectionId, Token};
 use broker::{Effect, Event, LogLevel, Node, Request, Status};
-use model::Mono;
 use model::job::{Done, Job, JobError, JobId};
+use model::{Mono, NodeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -42,6 +45,19 @@ pub enum Input {
         /// How.
         result: Result<Done, JobError>,
     },
+    /// A message of another node.
+    Peer {
+        /// Who sent it.
+        from: NodeId,
+        /// What it says.
+        message: PeerMessage,
+        /// Its part of what its connection may have on its way here.
+        held: Held,
+    },
+    /// News of the connection to another node.
+    Link(NodeId, Link),
+    /// Another node says that this process must not go on, and why.
+    Expelled(String),
     /// Somebody wants to know how the node is.
     Observe(oneshot::Sender<Box<Status>>),
     /// Finish and stop.
@@ -61,7 +77,7 @@ pub struct Turn<'a> {
 }
 
 /// A connection with unanswered requests.
-struct Peer {
+struct Asker {
     mailbox: Arc<Mailbox>,
     /// Token and number of each; few, because a connection's unanswered requests are limited.
     unanswered: Vec<(Token, u64)>,
@@ -72,30 +88,36 @@ pub struct Core {
     node: Node,
     clock: Clock,
     lanes: Lanes,
+    /// `None`: a node of one.
+    peers: Option<Arc<Peers>>,
     inputs: Vec<Input>,
     effects: Vec<Effect>,
     /// The deadline that the timer was set to and that has not come.
     timer: Option<Mono>,
-    peers: HashMap<ConnectionId, Peer>,
+    askers: HashMap<ConnectionId, Asker>,
     connections: HashMap<Token, ConnectionId>,
     observers: HashMap<Token, oneshot::Sender<Box<Status>>>,
     next_token: u64,
+    /// Why this process must not go on.
+    expelled: Option<String>,
 }
 
 impl Core {
     /// Before its first turn.
-    pub fn new(node: Node, clock: Clock, lanes: Lanes) -> Core {
+    pub fn new(node: Node, clock: Clock, lanes: Lanes, peers: Option<Arc<Peers>>) -> Core {
         Core {
             node,
             clock,
             lanes,
+            peers,
             inputs: Vec::new(),
             effects: Vec::new(),
             timer: None,
-            peers: HashMap::new(),
+            askers: HashMap::new(),
             connections: HashMap::new(),
             observers: HashMap::new(),
             next_token: 0,
+            expelled: None,
         }
     }
 
@@ -127,6 +149,7 @@ impl Core {
         self.node.settle(self.clock.now(), &mut effects);
         let (append, stop) = self.carry_out(&mut effects, alone, wal);
         (self.inputs, self.effects) = (inputs, effects);
+        let stop = stop.or_else(|| self.expelled.take().map(Some));
         Turn { append, deadline: self.sooner_deadline(), stop }
     }
 
@@ -149,15 +172,17 @@ impl Core {
         Some(match input {
             Input::Request { mailbox, number, connection, client, request } => {
                 let token = self.token();
-                let peer =
-                    self.peers.entry(connection).or_insert_with(|| Peer { mailbox, unanswered: Vec::new() });
-                peer.unanswered.push((token, number));
+                let asker = self
+                    .askers
+                    .entry(connection)
+                    .or_insert_with(|| Asker { mailbox, unanswered: Vec::new() });
+                asker.unanswered.push((token, number));
                 self.connections.insert(token, connection);
                 Event::Request { token, connection, client, request }
             }
             Input::Closed(connection) => {
-                for (token, _) in self.peers.remove(&connection).into_iter().flat_map(|peer| peer.unanswered)
-                {
+                let asker = self.askers.remove(&connection);
+                for (token, _) in asker.into_iter().flat_map(|asker| asker.unanswered) {
                     self.connections.remove(&token);
                 }
                 Event::ConnectionClosed(connection)
@@ -167,6 +192,15 @@ impl Core {
                 let token = self.token();
                 self.observers.insert(token, observer);
                 Event::Observe(token)
+            }
+            Input::Peer { from, message, held } => {
+                drop(held); // its connection may bring more
+                Event::Peer { from, message }
+            }
+            Input::Link(peer, link) => Event::Link(peer, link),
+            Input::Expelled(why) => {
+                self.expelled.get_or_insert(why);
+                return None;
             }
             Input::Shutdown => Event::Shutdown,
             Input::Tick => {
@@ -207,14 +241,14 @@ impl Core {
                 Effect::Reply { token, response } => {
                     // Without an entry the connection closed in the meantime.
                     if let Some(connection) = self.connections.remove(&token) {
-                        let peer = self.peers.get_mut(&connection).expect("an unanswered request has a peer");
-                        let at = peer
+                        let asker = self.askers.get_mut(&connection).expect("somebody asked");
+                        let at = asker
                             .unanswered
                             .iter()
                             .position(|(other, _)| *other == token)
                             .expect("it is unanswered");
-                        let (_, number) = peer.unanswered.swap_remove(at);
-                        peer.mailbox.put(number, response);
+                        let (_, number) = asker.unanswered.swap_remove(at);
+                        asker.mailbox.put(number, response);
                     }
                 }
                 Effect::Status(token, status) => {
@@ -226,7 +260,9 @@ impl Core {
                 Effect::Log(LogLevel::Error, line) => tracing::error!("{line}"),
                 Effect::Log(LogLevel::Warn, line) => tracing::warn!("{line}"),
                 Effect::Log(LogLevel::Info, line) => tracing::info!("{line}"),
-                Effect::Send { .. } => unreachable!("a node of one has no peers"),
+                Effect::Send { to, message } => {
+                    self.peers.as_ref().expect("a node of one sends nothing").send(to, message);
+                }
                 Effect::Stop(reason) => stop = Some(reason),
             }
         }

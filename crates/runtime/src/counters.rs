@@ -43,6 +43,16 @@ pub struct Counters {
     pub bytes_in: Count,
     /// Bytes written to clients.
     pub bytes_out: Count,
+    /// Connections to peers that this node dialled and that are open (a level).
+    pub peer_connections: Count,
+    /// Connections of peers that broke, or that brought what is no message.
+    pub peer_connections_broken: Count,
+    /// Messages to peers that found no connection or no room.
+    pub peer_messages_dropped: Count,
+    /// Bytes read from peers.
+    pub peer_bytes_in: Count,
+    /// Bytes written to peers.
+    pub peer_bytes_out: Count,
     /// From a request's last byte to its answer being ready to write, by API key. The count is the number of requests.
     pub requests: Vec<Histogram>,
     /// Group commits, write and fsync.
@@ -62,6 +72,11 @@ impl Default for Counters {
             connections_broken: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
+            peer_connections: Count::default(),
+            peer_connections_broken: Count::default(),
+            peer_messages_dropped: Count::default(),
+            peer_bytes_in: Count::default(),
+            peer_bytes_out: Count::default(),
             requests: (0..API_KEYS_MAX).map(|_| Histogram::default()).collect(),
             wal_append_seconds: Histogram::default(),
             checkpoint_seconds: Histogram::default(),

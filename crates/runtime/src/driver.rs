@@ -87,6 +87,19 @@ impl Driver {
         self.queue().push(input);
     }
 
+    /// Takes an event and leaves it to the timer's thread: for those who must not wait for the disk, and for the core itself.
+    pub fn leave(&self, input: Input) {
+        self.push(input);
+        self.alarm().at = Some(Instant::now());
+        self.rung.notify_one();
+    }
+
+    /// What waits; for tests without a core.
+    #[cfg(test)]
+    pub fn waiting(&self) -> MutexGuard<'_, Vec<Input>> {
+        self.queue()
+    }
+
     /// Runs the core until there is nothing to do, unless somebody does.
     pub fn run(&self) {
         if self.calls.fetch_add(1, Ordering::AcqRel) == 0 {

@@ -4,6 +4,7 @@
 //! At the first limit nobody is read further; it opens again by itself, because the core answers. The other two are in
 //! the hands of clients, so beyond them whoever is slow is disconnected.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
@@ -81,6 +82,27 @@ impl<'a> Share<'a> {
 impl Drop for Share<'_> {
     fn drop(&mut self) {
         self.set(0);
+    }
+}
+
+/// A part of a pool that goes along with what it was taken for; given back when dropped.
+#[derive(Debug)]
+pub struct Held {
+    pool: Arc<Pool>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Takes so many bytes.
+    pub fn new(pool: &Arc<Pool>, bytes: usize) -> Held {
+        pool.add(bytes);
+        Held { pool: pool.clone(), bytes }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.pool.remove(self.bytes);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The listening socket: binds before anything else is touched, accepts under the limits, gives each connection a task.
 
-use crate::complaint::Complaints;
+use crate::complaint::{Complaints, left_out_note};
 use crate::connection::{Connection, End};
 use crate::counters::Counters;
 use crate::driver::Driver;
@@ -326,10 +326,6 @@ fn greet(stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>) {
         shared.leave(id);
         shared.dismiss(ip);
     });
-}
-
-fn left_out_note(count: u64) -> String {
-    if count == 0 { String::new() } else { format!(" ({count} lines like this were left out)") }
 }
 
 fn prepare(stream: &TcpStream, limits: &Limits) -> io::Result<()> {

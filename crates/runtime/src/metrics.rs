@@ -78,6 +78,7 @@ pub fn metrics_text(counters: &Counters, held: Held, status: &Status) -> String 
     );
     text.counter("sternpost_network_receive_bytes", "Bytes read from clients.", counters.bytes_in.get());
     text.counter("sternpost_network_transmit_bytes", "Bytes written to clients.", counters.bytes_out.get());
+    peers(text, counters);
     text.gauge(
         "sternpost_request_held_bytes",
         "Bytes of requests that wait for their answers.",
@@ -119,6 +120,34 @@ pub fn metrics_text(counters: &Counters, held: Held, status: &Status) -> String 
     text.histogram(name, "", &counters.read_seconds);
     text.0.push_str("# EOF\n");
     std::mem::take(&mut text.0)
+}
+
+fn peers(text: &mut Text, counters: &Counters) {
+    text.gauge(
+        "sternpost_peer_connections",
+        "Open connections to other nodes that this node dialled; three for each.",
+        counters.peer_connections.get(),
+    );
+    text.counter(
+        "sternpost_peer_connections_broken",
+        "Connections with other nodes that broke, or that brought what is no message.",
+        counters.peer_connections_broken.get(),
+    );
+    text.counter(
+        "sternpost_peer_messages_dropped",
+        "Messages to other nodes that found no connection or no room.",
+        counters.peer_messages_dropped.get(),
+    );
+    text.counter(
+        "sternpost_peer_receive_bytes",
+        "Bytes read from other nodes.",
+        counters.peer_bytes_in.get(),
+    );
+    text.counter(
+        "sternpost_peer_transmit_bytes",
+        "Bytes written to other nodes.",
+        counters.peer_bytes_out.get(),
+    );
 }
 
 fn node(text: &mut Text, status: &Status) {

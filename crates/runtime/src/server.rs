@@ -6,8 +6,9 @@ use crate::core::{Core, Input};
 use crate::counters::Counters;
 use crate::driver::{Driver, Outcome};
 use crate::lanes::Lanes;
-use crate::listener::{Phase, Shared, accept, trim};
+use crate::listener::{Phase, Shared, accept, bind, trim};
 use crate::metrics::{Held, metrics_text};
+use crate::peers::{Birth, Me, PEER_BACKLOG, Peers};
 use broker::config::{ListenerAddress, NodeSettings};
 use broker::request::Endpoint;
 use broker::{Node, NodeConfig, Status};
@@ -44,11 +45,36 @@ pub struct Started {
     pub is_new: bool,
 }
 
+/// The sockets of a node, bound before anything is changed.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub clients: TcpListener,
+    /// For other nodes; there when the settings name any.
+    pub peers: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds what the settings name.
+    ///
+    /// # Errors
+    /// One clear sentence.
+    pub async fn bind(settings: &NodeSettings) -> Result<Listeners, String> {
+        let clients = bind(&settings.listener, settings.listen_backlog).await?;
+        let peers = match &settings.peer_listener {
+            Some(address) => Some(bind(address, PEER_BACKLOG).await?),
+            None => None,
+        };
+        Ok(Listeners { clients, peers })
+    }
+}
+
 /// A running node.
 pub struct Server {
     started: Started,
     driver: Arc<Driver>,
     shared: Arc<Shared>,
+    peers: Option<Arc<Peers>>,
     outcome: watch::Receiver<Outcome>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -82,26 +108,27 @@ impl Observer {
 }
 
 impl Server {
-    /// Starts a node on a disk, serving clients that come to `listener`. Must be called inside a tokio runtime.
+    /// Starts a node on a disk, serving those who come to `listeners`. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// One clear sentence. Nothing was changed, except that a new data directory may have been begun.
     pub async fn start<D: Disk>(
         settings: NodeSettings,
-        listener: TcpListener,
+        listeners: Listeners,
         descriptors: u64,
         disk: Arc<D>,
     ) -> Result<Server, String> {
-        let address =
-            listener.local_addr().map_err(|error| format!("cannot read the listening address: {error}"))?;
+        let unreadable = |error| format!("cannot read the listening address: {error}");
+        let address = listeners.clients.local_addr().map_err(unreadable)?;
         let node_id = NodeId(settings.node_id);
         let is_new = !disk.exists(IDENTITY_FILE).map_err(unusable)?;
-        let options = Options {
-            cluster: if is_new { Some(random_bytes()?) } else { None },
-            node: node_id,
-            wal: WalSizes::default(),
-            mutant: None,
+        let cluster = match settings.new_cluster() {
+            Some(cluster) if is_new => Some(cluster),
+            None if is_new => Some(random_bytes()?),
+            // A known one keeps its own, whatever the addresses of its nodes are by now.
+            _ => settings.cluster_id,
         };
+        let options = Options { cluster, node: node_id, wal: WalSizes::default(), mutant: None };
         // Recovery reads and syncs for a while: not on a thread that serves sockets.
         let opened = tokio::task::spawn_blocking(move || storage::open(disk, options))
             .await
@@ -110,24 +137,11 @@ impl Server {
         for note in &opened.recovered.notes {
             tracing::info!("recovery: {note}");
         }
-        let cluster_id = TopicId(opened.identity.cluster).base64();
+        let identity = opened.identity;
+        let cluster_id = TopicId(identity.cluster).base64();
         let endpoint = endpoint(&settings, node_id, address);
         let clock = Clock::default();
-        let config = NodeConfig {
-            node: node_id,
-            voters: vec![node_id],
-            cluster_id: cluster_id.clone(),
-            endpoint: endpoint.clone(),
-            seed: u64::from_le_bytes(random_bytes()?),
-            data_shards: settings.data_shards,
-            tail_bytes_max: settings.tail_bytes_max,
-            log_kept_bytes: LOG_KEPT_BYTES,
-            checkpoint_bytes: settings.checkpoint_bytes,
-            wal_held_bytes_max: settings.wal_held_bytes_max,
-            settings: settings.clone(),
-            mutant: None,
-            group_mutant: None,
-        };
+        let config = node_config(&settings, cluster_id.clone(), endpoint.clone())?;
         let node = Node::new(config, opened.recovered, clock.now())?;
         let driver = Arc::new(Driver::new(clock));
         let outcome = driver.outcome();
@@ -141,21 +155,27 @@ impl Server {
             &counters,
         )
         .map_err(|error| format!("cannot start the storage threads: {error}"))?;
+        let no_thread = |error| format!("cannot start a thread: {error}");
         let timer = driver.clone();
-        threads.push(
-            Builder::new()
-                .name("timer".into())
-                .spawn(move || timer.keep_time())
-                .map_err(|error| format!("cannot start the timer's thread: {error}"))?,
-        );
-        driver.install(Core::new(node, clock, lanes));
+        threads
+            .push(Builder::new().name("timer".into()).spawn(move || timer.keep_time()).map_err(no_thread)?);
         let mut session = SessionConfig::new(cluster_id.clone(), node_id);
         session.fetch_bytes_max = settings.fetch_bytes_max;
         let shared = Arc::new(Shared::new(&settings, descriptors, session, driver.clone(), counters));
-        tokio::spawn(accept(listener, shared.clone()));
+        let birth = Birth { incarnation: identity.incarnation, process: u64::from_le_bytes(random_bytes()?) };
+        let me = Me { cluster: identity.cluster, node: node_id, birth };
+        let peers = listeners.peers.as_ref().map(|_| {
+            let (buffers, counters) = (shared.buffers.clone(), shared.counters.clone());
+            Arc::new(Peers::new(me, &settings.voters, driver.clone(), buffers, counters))
+        });
+        driver.install(Core::new(node, clock, lanes, peers.clone()));
+        if let (Some(peers), Some(listener)) = (&peers, listeners.peers) {
+            threads.push(peers.start(listener).map_err(no_thread)?);
+        }
+        tokio::spawn(accept(listeners.clients, shared.clone()));
         tokio::spawn(trim(Arc::downgrade(&shared.buffers)));
         let started = Started { cluster_id, node: node_id, address, endpoint, is_new };
-        Ok(Server { started, driver, shared, outcome, threads })
+        Ok(Server { started, driver, shared, peers, outcome, threads })
     }
 
     /// What the start found.
@@ -190,6 +210,9 @@ impl Server {
         self.driver.put(Input::Shutdown);
         let outcome = self.ended().await;
         self.shared.enter(Phase::Ending);
+        if let Some(peers) = &self.peers {
+            peers.stop();
+        }
         if outcome.is_ok() {
             if tokio::time::timeout(LAST_ANSWERS_MAX, self.shared.all_closed()).await.is_err() {
                 tracing::debug!("some clients did not take their last answers");
@@ -217,6 +240,30 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
             .map_err(|error| format!("the system gives no random bytes: {error}"))?;
     }
     Ok(bytes)
+}
+
+fn node_config(
+    settings: &NodeSettings,
+    cluster_id: String,
+    endpoint: Endpoint,
+) -> Result<NodeConfig, String> {
+    let node = NodeId(settings.node_id);
+    let voters: Vec<NodeId> = settings.voters.iter().map(|voter| voter.node).collect();
+    Ok(NodeConfig {
+        node,
+        voters: if voters.is_empty() { vec![node] } else { voters },
+        cluster_id,
+        endpoint,
+        seed: u64::from_le_bytes(random_bytes()?),
+        data_shards: settings.data_shards,
+        tail_bytes_max: settings.tail_bytes_max,
+        log_kept_bytes: LOG_KEPT_BYTES,
+        checkpoint_bytes: settings.checkpoint_bytes,
+        wal_held_bytes_max: settings.wal_held_bytes_max,
+        settings: settings.clone(),
+        mutant: None,
+        group_mutant: None,
+    })
 }
 
 /// Where clients are told to connect: what is advertised, else the listener's own host and port.

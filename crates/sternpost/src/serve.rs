@@ -4,7 +4,7 @@
 use crate::settings::{SettingArgs, settings};
 use console::{Answer, Readiness, Subject};
 use runtime::settings::{ListenerAddress, NodeSettings};
-use runtime::{METRICS_CONTENT_TYPE, Observer, Server, Started};
+use runtime::{Listeners, METRICS_CONTENT_TYPE, Observer, Server, Started};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use storage::disk::shim::ShimDisk;
@@ -76,7 +76,7 @@ fn start_log(quiet: bool) {
 
 async fn serve(word: &Serve, settings: NodeSettings) -> Result<(), String> {
     let mut signals = Signals::new()?;
-    let listener = runtime::bind(&settings.listener, settings.listen_backlog).await?;
+    let listeners = Listeners::bind(&settings).await?;
     let http = match &settings.http {
         Some(address) => Some(runtime::bind(address, HTTP_BACKLOG).await?),
         None => None,
@@ -86,9 +86,9 @@ async fn serve(word: &Serve, settings: NodeSettings) -> Result<(), String> {
     let stopped = if word.disk_shim {
         tracing::warn!("--disk-shim: what is not fsynced is held back in memory; for power-cut tests only");
         let disk = ShimDisk::new(disk).map_err(unusable)?;
-        on_disk(word, settings, listener, http, disk, &mut signals).await
+        on_disk(word, settings, listeners, http, disk, &mut signals).await
     } else {
-        on_disk(word, settings, listener, http, disk, &mut signals).await
+        on_disk(word, settings, listeners, http, disk, &mut signals).await
     };
     if stopped.is_ok() {
         tracing::info!("stopped");
@@ -99,7 +99,7 @@ async fn serve(word: &Serve, settings: NodeSettings) -> Result<(), String> {
 async fn on_disk<D: Disk>(
     word: &Serve,
     settings: NodeSettings,
-    listener: TcpListener,
+    listeners: Listeners,
     http: Option<TcpListener>,
     disk: D,
     signals: &mut Signals,
@@ -107,7 +107,7 @@ async fn on_disk<D: Disk>(
     let data_dir = settings.data_dir.clone();
     let http_address = http.as_ref().and_then(|http| http.local_addr().ok());
     let descriptors = runtime::raise_descriptor_limit();
-    let server = Server::start(settings, listener, descriptors, Arc::new(disk))
+    let server = Server::start(settings, listeners, descriptors, Arc::new(disk))
         .await
         .map_err(|error| format!("{data_dir}: {error}"))?;
     if let Some(http) = http {

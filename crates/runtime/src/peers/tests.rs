@@ -1,0 +1,394 @@
+//! Real sockets on the loopback: whole ends against each other, and against a hand that does wrong on purpose.
+
+use super::register::Birth;
+use super::{Me, PEER_BACKLOG, Peers, STALL_MAX};
+use crate::clock::Clock;
+use crate::core::Input;
+use crate::counters::Counters;
+use crate::driver::Driver;
+use broker::config::{ListenerAddress, Voter};
+use broker::peer::wire::{
+    Greeting, Hello, SIZE_BYTES, decode_greeting, encode, encode_greeting, encode_hello,
+};
+use broker::peer::{Link, Passed, PeerMessage, Stream};
+use broker::request::{CreateTopics, NewTopic};
+use bytes::Bytes;
+use model::{Buffers, Entry, EntryKind, LogIndex, NodeId, Payload, ShardId, Term};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// No wait of a test is longer.
+const LIMIT: Duration = Duration::from_secs(20);
+const CLUSTER: [u8; 16] = [7; 16];
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+
+/// One end.
+struct End {
+    peers: Arc<Peers>,
+    driver: Arc<Driver>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl End {
+    fn start(node: NodeId, birth: Birth, voters: &[Voter], listener: TcpListener) -> End {
+        let me = Me { cluster: CLUSTER, node, birth };
+        let driver = Arc::new(Driver::new(Clock::default()));
+        let counters = Arc::new(Counters::default());
+        let peers = Arc::new(Peers::new(me, voters, driver.clone(), Buffers::new(64 << 20), counters));
+        let thread = peers.start(listener).unwrap();
+        End { peers, driver, thread: Some(thread) }
+    }
+
+    /// Takes what came that `choose` wants; the rest is kept.
+    fn take<T>(&self, choose: impl Fn(&Input) -> Option<T>) -> Vec<T> {
+        let mut chosen = Vec::new();
+        self.driver.waiting().retain(|input| match choose(input) {
+            Some(one) => {
+                chosen.push(one);
+                false
+            }
+            None => true,
+        });
+        chosen
+    }
+
+    async fn link(&self, link: Link) {
+        until(&format!("{link:?}"), || {
+            let found =
+                self.take(|input| matches!(input, Input::Link(_, other) if *other == link).then_some(()));
+            (!found.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    async fn messages(&self, count: usize) -> Vec<PeerMessage> {
+        let mut came = Vec::new();
+        until("messages", || {
+            came.extend(self.take(|input| match input {
+                Input::Peer { message, .. } => Some(message.clone()),
+                _ => None,
+            }));
+            (came.len() >= count).then_some(())
+        })
+        .await;
+        came
+    }
+
+    async fn stop(mut self) {
+        self.peers.stop();
+        let thread = self.thread.take().expect("stopped once");
+        tokio::task::spawn_blocking(move || thread.join()).await.unwrap().unwrap();
+    }
+}
+
+async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    let mut looks = tokio::time::interval(Duration::from_millis(1));
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < LIMIT, "{what} did not come");
+        looks.tick().await;
+    }
+}
+
+fn listen(port: u16) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+    socket.listen(PEER_BACKLOG).unwrap()
+}
+
+fn port(listener: &TcpListener) -> u16 {
+    listener.local_addr().unwrap().port()
+}
+
+fn voters(ports: &[u16]) -> Vec<Voter> {
+    let voter = |(at, port): (usize, &u16)| Voter {
+        node: NodeId(at as i32 + 1),
+        address: ListenerAddress { host: "127.0.0.1".into(), port: *port },
+    };
+    ports.iter().enumerate().map(voter).collect()
+}
+
+fn birth(incarnation: u64, process: u64) -> Birth {
+    Birth { incarnation, process }
+}
+
+/// Two ends that know each other.
+async fn pair() -> (End, End, Vec<Voter>) {
+    let (first, second) = (listen(0), listen(0));
+    let voters = voters(&[port(&first), port(&second)]);
+    let one = End::start(ONE, birth(1, 11), &voters, first);
+    let two = End::start(TWO, birth(1, 12), &voters, second);
+    one.link(Link::Up).await;
+    two.link(Link::Up).await;
+    (one, two, voters)
+}
+
+fn pass(number: u64) -> PeerMessage {
+    PeerMessage::Pass(number, Box::new(Passed::ProducerIds))
+}
+
+fn large(number: u64, bytes: usize) -> PeerMessage {
+    let topic = NewTopic { name: "n".repeat(bytes), ..NewTopic::default() };
+    let create = CreateTopics { topics: vec![topic], validate_only: true, timeout: LIMIT };
+    PeerMessage::Pass(number, Box::new(Passed::CreateTopics(create)))
+}
+
+fn append(from: u64, to: u64, payload: Bytes) -> PeerMessage {
+    let mut pieces = Payload::default();
+    pieces.push(payload);
+    let entry = Entry {
+        shard: ShardId(1),
+        term: Term(1),
+        index: LogIndex(1),
+        kind: EntryKind::Normal,
+        descriptor: Bytes::from_static(b"what it does"),
+        payload: pieces,
+    };
+    let body = consensus::Body::Append {
+        previous: LogIndex(0),
+        previous_term: Term(0),
+        commit: LogIndex(0),
+        entries: vec![entry],
+    };
+    PeerMessage::Consensus(consensus::Message { shard: ShardId(1), from, to, term: Term(1), body })
+}
+
+fn hello(stream: Stream) -> Hello {
+    Hello { cluster: CLUSTER, node: TWO, to: ONE, incarnation: 5, process: 50, stream }
+}
+
+async fn read_greeting(socket: &mut TcpStream) -> Greeting {
+    let mut head = [0; SIZE_BYTES];
+    socket.read_exact(&mut head).await.unwrap();
+    let mut frame = head.to_vec();
+    frame.resize(SIZE_BYTES + u32::from_be_bytes(head) as usize, 0);
+    socket.read_exact(&mut frame[SIZE_BYTES..]).await.unwrap();
+    decode_greeting(&frame).unwrap()
+}
+
+/// Dials by hand.
+async fn dial(port: u16, hello: &Hello) -> (TcpStream, Greeting) {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    socket.write_all(&encode_hello(hello)).await.unwrap();
+    let greeting = read_greeting(&mut socket).await;
+    (socket, greeting)
+}
+
+/// Waits until the other side has closed.
+async fn closed(socket: &mut TcpStream) {
+    let ended = tokio::time::timeout(LIMIT, socket.read(&mut [0; 1])).await.expect("closed in time");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+}
+
+/// Node one, and a port where nobody is node two.
+fn one_alone() -> (End, u16, TcpListener) {
+    let (first, second) = (listen(0), listen(0));
+    let (first_port, second_port) = (port(&first), port(&second));
+    (End::start(ONE, birth(1, 11), &voters(&[first_port, second_port]), first), first_port, second)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_come_in_order_small_and_large() {
+    let (one, two, _) = pair().await;
+    let mut sent: Vec<PeerMessage> = Vec::new();
+    for number in 0..300 {
+        sent.push(match number % 30 {
+            7 => large(number, 200_000),
+            11 => append(2, 3, vec![number as u8; 3_000_000].into()),
+            13 => append(2, 3, vec![number as u8; 70_000].into()),
+            _ => pass(number),
+        });
+        one.peers.send(TWO, sent[number as usize].clone());
+        two.peers.send(ONE, pass(number));
+    }
+    assert!(two.messages(sent.len()).await == sent);
+    assert!(one.messages(300).await == (0..300).map(pass).collect::<Vec<_>>());
+    assert!(two.peers.buffers.idle_bytes() > 0, "large frames came in buffers that are used again");
+    assert_eq!(one.peers.counters.peer_messages_dropped.get(), 0);
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_goes_and_comes_back_is_told() {
+    let (one, two, voters) = pair().await;
+    let second = voters[1].address.port;
+    two.stop().await;
+    one.link(Link::Lost).await;
+    one.link(Link::Refused).await;
+    one.link(Link::Refused).await;
+    let two = End::start(TWO, birth(2, 13), &voters, listen(second));
+    one.link(Link::Up).await;
+    one.peers.send(TWO, pass(1));
+    assert_eq!(two.messages(1).await, [pass(1)]);
+    two.peers.send(ONE, pass(2));
+    assert_eq!(one.messages(1).await, [pass(2)]);
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_goes_out_before_the_end() {
+    let (one, two, _) = pair().await;
+    for number in 0..2000 {
+        one.peers.send(TWO, pass(number));
+    }
+    let last = append(2, 3, vec![1; 8 << 20].into());
+    one.peers.send(TWO, last.clone());
+    one.stop().await;
+    assert!(two.messages(2001).await.last() == Some(&last));
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_hello_is_refused_with_a_sentence() {
+    let (one, port, _second) = one_alone();
+    let right = hello(Stream::Log);
+    for (wrong, part) in [
+        (Hello { cluster: [8; 16], ..right.clone() }, "belongs to cluster"),
+        (Hello { node: NodeId(9), ..right.clone() }, "not in controller.quorum.voters"),
+        (Hello { node: ONE, ..right.clone() }, "node.id 1 is the id of the node that was called"),
+        (
+            Hello { to: NodeId(3), ..right.clone() },
+            "node 1 answers at the address that node 2 has for node 3",
+        ),
+    ] {
+        let (mut socket, greeting) = dial(port, &wrong).await;
+        match greeting {
+            Greeting::Refused(why) => assert!(why.contains(part) && !why.contains('\n'), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        closed(&mut socket).await;
+    }
+    let (_socket, greeting) = dial(port, &right).await;
+    assert_eq!(greeting, Greeting::Welcome { incarnation: 1 });
+    for (wrong, part) in [
+        (Hello { incarnation: 4, ..right.clone() }, "opened 4 times so far"),
+        (Hello { process: 51, ..right.clone() }, "two processes with node.id 2"),
+    ] {
+        match dial(port, &wrong).await.1 {
+            Greeting::Expelled(why) => assert!(why.contains(part) && !why.contains('\n'), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_sent_away_hears_why() {
+    let (one, two, voters) = pair().await;
+    two.stop().await;
+    // The data directory was emptied: it starts to count anew.
+    let again = End::start(TWO, birth(1, 14), &voters, listen(voters[1].address.port));
+    let why = until("expulsion", || {
+        again
+            .take(|input| match input {
+                Input::Expelled(why) => Some(why.clone()),
+                _ => None,
+            })
+            .pop()
+    })
+    .await;
+    assert!(why.contains("node 1 at 127.0.0.1:"), "{why}");
+    assert!(why.contains("two processes") || why.contains("opened"), "{why}");
+    one.stop().await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_connection_replaces_the_older() {
+    let (one, port, _second) = one_alone();
+    let (mut older, _) = dial(port, &hello(Stream::Log)).await;
+    let (mut newer, greeting) = dial(port, &hello(Stream::Log)).await;
+    assert_eq!(greeting, Greeting::Welcome { incarnation: 1 });
+    closed(&mut older).await;
+    newer.write_all(&encode(&pass(1)).concat()).await.unwrap();
+    assert_eq!(one.messages(1).await, [pass(1)]);
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_message_ends_the_connection() {
+    let (one, port, _second) = one_alone();
+    let good = encode(&pass(1)).concat();
+    let mut flipped = encode(&append(3, 2, Bytes::from_static(b"payload"))).concat();
+    *flipped.last_mut().unwrap() ^= 1;
+    let strange = encode(&append(1, 2, Bytes::new())).concat();
+    for bad in [flipped, strange, u32::MAX.to_be_bytes().to_vec(), [0; 4].to_vec()] {
+        let (mut socket, greeting) = dial(port, &hello(Stream::Log)).await;
+        assert_eq!(greeting, Greeting::Welcome { incarnation: 1 });
+        socket.write_all(&[&good[..], &bad, &good].concat()).await.unwrap();
+        closed(&mut socket).await;
+        assert_eq!(one.messages(1).await, [pass(1)], "what came before it counts, and nothing else");
+    }
+    let (mut socket, _) = dial(port, &hello(Stream::Bulk)).await;
+    socket.write_all(&good).await.unwrap();
+    closed(&mut socket).await;
+    assert_eq!(one.peers.counters.peer_connections_broken.get(), 5);
+    // A stranger who says something else.
+    let mut stranger = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    closed(&mut stranger).await;
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_frame_ends_the_connection_in_time() {
+    let (one, port, _second) = one_alone();
+    let whole = encode(&append(3, 2, vec![1; 100_000].into())).concat();
+    let (mut socket, _) = dial(port, &hello(Stream::Log)).await;
+    socket.write_all(&whole[..90_000]).await.unwrap();
+    let start = Instant::now();
+    closed(&mut socket).await;
+    assert!(start.elapsed() >= STALL_MAX / 2);
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_nothing_loses_messages_and_then_its_connection() {
+    let (one, _, second) = one_alone();
+    let greeter = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut socket, _) = second.accept().await.unwrap();
+            let mut hello = [0; 64];
+            let _ = socket.read(&mut hello).await.unwrap();
+            let greeting = encode_greeting(&Greeting::Welcome { incarnation: 1 });
+            socket.write_all(&greeting).await.unwrap();
+            held.push(socket);
+        }
+    });
+    one.link(Link::Up).await;
+    let payload = Bytes::from(vec![1; 8 << 20]);
+    while one.peers.counters.peer_messages_dropped.get() == 0 {
+        one.peers.send(TWO, append(2, 3, payload.clone()));
+    }
+    one.link(Link::Lost).await;
+    one.peers.send(TWO, append(2, 3, payload.clone()));
+    // It is told again when the connection ends, and another one comes about.
+    one.link(Link::Lost).await;
+    one.link(Link::Up).await;
+    one.stop().await;
+    greeter.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_reset_at_once_are_not_tried_without_pause() {
+    let (one, _, second) = one_alone();
+    let start = Instant::now();
+    let mut accepted = 0;
+    while start.elapsed() < Duration::from_secs(1) {
+        let next = tokio::time::timeout(Duration::from_secs(1), second.accept()).await;
+        accepted += u32::from(next.is_ok_and(|next| next.is_ok()));
+    }
+    assert!((3..60).contains(&accepted), "{accepted} connections in a second");
+    one.stop().await;
+}
