@@ -2,9 +2,8 @@
 # Sternpost as a peer for side-by-side measurements and for outside suites; the same verbs as kafka.sh.
 #
 #   sternpost.sh install             build the release binary
-#   sternpost.sh start1              fresh storage, one node; returns when it answers, bootstrap address on the last line
-#   sternpost.sh start3              comes with the cluster (ends with code 2)
-#   sternpost.sh up N                start node N again on its existing storage (after a kill)
+#   sternpost.sh start1 | start3     fresh storage, 1 or 3 nodes; returns when they answer and are ready, bootstrap addresses on the last line
+#   sternpost.sh up N                start node N again on its existing storage (after a kill); returns when it answers
 #   sternpost.sh kill N              kill -9 node N          sternpost.sh pause N / cont N   SIGSTOP / SIGCONT
 #   sternpost.sh stop                stop all nodes started by this script (SIGTERM, then SIGKILL)
 #   sternpost.sh wipe                stop and delete data
@@ -15,7 +14,7 @@
 #   PEERS_HOME (~/.cache/peers)      where data and logs go           STERNPOST_DATA ($PEERS_HOME/sternpost/data)
 #   STERNPOST_BIN (target/release/sternpost, built when it is missing; `install` always asks cargo)
 #   STERNPOST_EXTRA                  more flags, e.g. "--set log.segment.bytes=1048576"
-#   STERNPOST_PORTS ("19192 29192 39192")   STERNPOST_HTTP_PORTS ("19190 29190 39190")
+#   STERNPOST_PORTS ("19192 29192 39192")   STERNPOST_HTTP_PORTS ("19190 29190 39190")   STERNPOST_PEER_PORTS ("19191 29191 39191")
 #   FLUSH                            without meaning here: every ack is fsynced
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,9 +26,10 @@ RUN=$S/run
 BIN=${STERNPOST_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/sternpost}
 STOP_S=30
 # The server reads STERNPOST_* from its environment as settings and refuses names it does not know; these are ours.
-export -n STERNPOST_BIN STERNPOST_EXTRA STERNPOST_DATA STERNPOST_PORTS STERNPOST_HTTP_PORTS
+export -n STERNPOST_BIN STERNPOST_EXTRA STERNPOST_DATA STERNPOST_PORTS STERNPOST_HTTP_PORTS STERNPOST_PEER_PORTS
 read -r -a PORTS <<<"${STERNPOST_PORTS:-19192 29192 39192}"
 read -r -a HTTP_PORTS <<<"${STERNPOST_HTTP_PORTS:-19190 29190 39190}"
+read -r -a PEER_PORTS <<<"${STERNPOST_PEER_PORTS:-19191 29191 39191}"
 
 die() { echo "sternpost.sh: $*" >&2; exit 1; }
 
@@ -59,27 +59,52 @@ wait_port() { # node seconds
   done
 }
 
+ready() { # node: the cluster answers through it
+  local answer
+  exec 3<>"/dev/tcp/127.0.0.1/${HTTP_PORTS[$1-1]}" || return 1
+  printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && read -r answer <&3
+  exec 3>&-
+  [[ $answer == *" 200 "* ]]
+}
+wait_ready() { # node seconds
+  local deadline=$((SECONDS + $2))
+  until ready "$1" 2>/dev/null; do
+    running "$1" || { tail -5 "$RUN/node$1.log" >&2; die "node $1 ended before it was ready; its log is $RUN/node$1.log"; }
+    ((SECONDS <= deadline)) || die "node $1 is not ready; its log is $RUN/node$1.log"
+    sleep 0.01
+  done
+}
+cluster() { # node: its settings in a cluster, when start3 made one
+  local count s="" j; count=$(cat "$RUN/nodes" 2>/dev/null || echo 1)
+  ((count > 1)) || return 0
+  for ((j = 0; j < count; j++)); do s+="${s:+,}$((j + 1))@127.0.0.1:${PEER_PORTS[j]}"; done
+  echo "--set node.id=$1 --set controller.quorum.voters=$s"
+}
+
 up() { # node
   local i=$1
   [ -x "$BIN" ] || install_
   mkdir -p "$DATA/node$i" "$RUN"
   answers "${PORTS[i-1]}" && die "port ${PORTS[i-1]} is taken"
-  # shellcheck disable=SC2086
+  # shellcheck disable=SC2046,SC2086
   setsid nohup "$BIN" serve --data-dir "$DATA/node$i" --listen "127.0.0.1:${PORTS[i-1]}" --http "127.0.0.1:${HTTP_PORTS[i-1]}" \
     --set num.partitions=1 --set group.initial.rebalance.delay.ms=0 --set auto.create.topics.enable=false \
-    ${STERNPOST_EXTRA:-} >>"$RUN/node$i.log" 2>&1 </dev/null &
+    $(cluster "$i") ${STERNPOST_EXTRA:-} >>"$RUN/node$i.log" 2>&1 </dev/null &
   echo $! >"$RUN/node$i.pid.new" && mv "$RUN/node$i.pid.new" "$RUN/node$i.pid" # at once: others read it meanwhile
 }
 
 start() { # node count
-  [ "$1" = 1 ] || { echo "sternpost.sh: start$1: several nodes come with the cluster; only start1 works so far" >&2; exit 2; }
+  local i
   [ -x "$BIN" ] || install_
   wipe_ >/dev/null
   mkdir -p "$RUN"
+  echo "$1" >"$RUN/nodes"
   date +%s.%N >"$RUN/started_at"
-  up 1
-  wait_port 1 60
-  bootstrap 1
+  for ((i = 1; i <= $1; i++)); do up "$i"; done
+  for ((i = 1; i <= $1; i++)); do wait_port "$i" 60; done
+  # A node of one is ready when it answers.
+  if (($1 > 1)); then for ((i = 1; i <= $1; i++)); do wait_ready "$i" 60; done; fi
+  bootstrap "$1"
 }
 bootstrap() { local s="" i; for ((i = 0; i < $1; i++)); do s+="${s:+,}127.0.0.1:${PORTS[i]}"; done; echo "$s"; }
 
@@ -115,5 +140,5 @@ case $cmd in
   size) size_ ;;
   bootstrap) bootstrap "${1:-1}" ;;
   log) echo "$RUN/node$1.log" ;;
-  *) sed -n '2,20p' "$0"; exit 2 ;;
+  *) sed -n '2,18p' "$0"; exit 2 ;;
 esac
