@@ -37,18 +37,13 @@ impl Incarnations {
     /// Why not, as a sentence for the one who runs it.
     pub fn judge(&self, node: NodeId, birth: Birth) -> Result<(), String> {
         let Some(seen) = self.0.get(&node) else { return Ok(()) };
-        if birth.incarnation < seen.incarnation {
+        let is_copy = birth.incarnation == seen.incarnation && birth.process != seen.process;
+        if birth.incarnation < seen.incarnation || is_copy {
             return Err(format!(
-                "the data directory of node {} was opened {} times so far, but its peers have seen it opened {} times: it is \
-                 empty, or an old copy, or of a second process with the same node.id; start the node with its newest data",
-                node.0, birth.incarnation, seen.incarnation
-            ));
-        }
-        if birth.incarnation == seen.incarnation && birth.process != seen.process {
-            return Err(format!(
-                "two processes with node.id {} run on copies of one data directory, or each on a new one; stop one of them, or \
-                 give it its own node.id",
-                node.0
+                "its data directory was opened {} times so far, but nodes have seen that of node {} opened {} times, last by \
+                 another process: it is empty, or an old copy, or two processes have the same node.id; start the node with its \
+                 newest data",
+                birth.incarnation, node.0, seen.incarnation
             ));
         }
         Ok(())
@@ -263,7 +258,7 @@ mod tests {
         let (register, now) = (Arc::new(Register::default()), Instant::now());
         drop(welcome(&register, &hello(3, 7, Stream::Log), now));
         assert!(expelled(&register, &hello(2, 8, Stream::Log), now, now).contains("opened 2 times"));
-        assert!(expelled(&register, &hello(3, 8, Stream::Log), now, now).contains("two processes"));
+        assert!(expelled(&register, &hello(3, 8, Stream::Log), now, now).contains("another process"));
         drop(welcome(&register, &hello(4, 9, Stream::Log), now));
         assert!(expelled(&register, &hello(3, 7, Stream::Log), now, now).contains("opened 3 times"));
         assert!(register.judge_greeting(NodeId(2), 4).is_ok());
