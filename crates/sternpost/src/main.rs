@@ -9,6 +9,7 @@ mod consume;
 mod group;
 mod inspect;
 mod moment;
+mod nodes;
 mod output;
 mod produce;
 mod recover;

@@ -1,6 +1,7 @@
-//! `serve`: one node in this process until a signal stops it. Binds its ports before it touches the data directory, so that
-//! wrong use changes nothing.
+//! `serve`: one node in this process until a signal stops it, or several in processes of their own (`nodes`). Binds its ports
+//! before it touches the data directory, so that wrong use changes nothing.
 
+use crate::nodes;
 use crate::settings::{SettingArgs, settings};
 use console::{Answer, Readiness, Subject};
 use runtime::settings::{ListenerAddress, NodeSettings};
@@ -11,26 +12,36 @@ use storage::disk::shim::ShimDisk;
 use storage::{Disk, RealDisk};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 /// Most threads that serve connections, unless num.network.threads says otherwise.
 const NETWORK_THREADS_MAX: usize = 8;
 /// HTTP connections that may wait to be accepted.
-const HTTP_BACKLOG: u32 = 64;
+pub const HTTP_BACKLOG: u32 = 64;
 /// Exit code after a second signal, as a shell counts it.
-const EXIT_INTERRUPTED: i32 = 130;
+pub const EXIT_INTERRUPTED: i32 = 130;
 
 /// Run a node: data directory made on first start, every acknowledgement fsynced
 #[derive(clap::Args, Debug)]
 pub struct Serve {
     #[command(flatten)]
-    settings: SettingArgs,
+    pub settings: SettingArgs,
+    /// Run a cluster of so many nodes on this machine (3 or 5), each in a process of its own
+    #[arg(long, value_name = "N", value_parser = nodes::count)]
+    pub nodes: Option<u16>,
+    /// With --nodes: leave a node that ended as it is
+    #[arg(long, requires = "nodes")]
+    pub no_restart: bool,
     /// No greeting, and only warnings and errors in the log
     #[arg(long, short)]
-    quiet: bool,
+    pub quiet: bool,
     /// For power-cut tests: hold back what is not fsynced in memory, so that kill -9 is a power cut (slow)
     #[arg(long, hide = true)]
-    disk_shim: bool,
+    pub disk_shim: bool,
+    /// Started by --nodes: says on stdout when it has started, and stops when its stdin ends
+    #[arg(long, hide = true)]
+    pub child: bool,
 }
 
 /// Runs the node.
@@ -44,6 +55,9 @@ pub fn run(word: &Serve) -> Result<(), String> {
     let (settings, remarks) = settings(&word.settings, environment)?;
     for remark in remarks {
         tracing::info!("{remark}");
+    }
+    if let Some(count) = word.nodes {
+        return nodes::run(word, &settings, count);
     }
     // A node that lost a thread must not go on half alive.
     let print = std::panic::take_hook();
@@ -76,6 +90,9 @@ fn start_log(quiet: bool) {
 
 async fn serve(word: &Serve, settings: NodeSettings) -> Result<(), String> {
     let mut signals = Signals::new()?;
+    if word.child {
+        signals.stop_with_stdin()?;
+    }
     let listeners = Listeners::bind(&settings).await?;
     let http = match &settings.http {
         Some(address) => Some(runtime::bind(address, HTTP_BACKLOG).await?),
@@ -118,12 +135,17 @@ async fn on_disk<D: Disk>(
             }
         });
     }
-    if !word.quiet {
+    if word.child {
+        println!("{}", nodes::STARTED);
+    } else if !word.quiet {
         greet(server.started(), &data_dir, http_address);
     }
     tokio::select! {
         ended = server.ended() => return ended,
-        name = signals.next() => tracing::info!("{name}: stopping; once more stops at once"),
+        name = signals.next() => {
+            let again = if word.child { "" } else { "; once more stops at once" };
+            tracing::info!("{name}: stopping{again}");
+        }
     }
     tokio::select! {
         stopped = server.shutdown() => stopped,
@@ -151,25 +173,60 @@ impl Subject for Node {
     }
 }
 
-struct Signals {
+/// What stops a process.
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// There while stdin is looked at and has not ended.
+    stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl Signals {
-    fn new() -> Result<Signals, String> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub fn new() -> Result<Signals, String> {
         let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            stdin: None,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
+    /// The end of stdin counts as a signal: whoever started this process is gone, or wants it to stop.
+    fn stop_with_stdin(&mut self) -> Result<(), String> {
+        let (ended, end) = oneshot::channel();
+        self.stdin = Some(end);
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || {
+                // What comes there has no meaning, and an error is an end as well.
+                drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+                drop(ended);
+            })
+            .map(drop)
+            .map_err(|error| format!("cannot start a thread: {error}"))
+    }
+
+    /// Waits for the next one, and names it.
+    pub async fn next(&mut self) -> &'static str {
+        let stdin = async {
+            match &mut self.stdin {
+                Some(end) => drop(end.await),
+                None => std::future::pending().await,
+            }
+        };
+        let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            () = stdin => "end of stdin",
+        };
+        if name == "end of stdin" {
+            self.stdin = None;
         }
+        name
     }
 }
 

@@ -1,6 +1,7 @@
 //! Real processes of the real binary. One integration binary; a module for each theme.
 
 mod attacks;
+mod cluster;
 mod http;
 mod limits;
 mod node;

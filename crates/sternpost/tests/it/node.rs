@@ -59,6 +59,17 @@ impl Node {
         for setting in settings {
             command.args(["--set", setting]);
         }
+        let mut node = Node::spawn(command);
+        let line = node.wait_for_line("Kafka clients");
+        let http = node.wait_for_line("http://");
+        let start = http.find("http://").unwrap() + "http://".len();
+        node.http = http[start..].split('/').next().unwrap().parse().expect("an address");
+        node.address = line.split_whitespace().last().unwrap().parse().expect("an address");
+        node
+    }
+
+    /// Starts this command, whose addresses are known otherwise.
+    pub fn spawn(mut command: Command) -> Node {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -77,13 +88,7 @@ impl Node {
             kept.grown.notify_all();
         });
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut node = Node { child, log, address: unknown, http: unknown };
-        let line = node.wait_for_line("Kafka clients");
-        let http = node.wait_for_line("http://");
-        let start = http.find("http://").unwrap() + "http://".len();
-        node.http = http[start..].split('/').next().unwrap().parse().expect("an address");
-        node.address = line.split_whitespace().last().unwrap().parse().expect("an address");
-        node
+        Node { child, log, address: unknown, http: unknown }
     }
 
     /// Waits for a log line with `part` in it.
@@ -96,6 +101,17 @@ impl Node {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!lines.1 && !left.is_zero(), "no line with {part:?} in {:#?}", lines.0);
+            lines = self.log.grown.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Waits for so many log lines with `part` in them.
+    pub fn wait_for_lines(&self, part: &str, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.log.lines.lock().unwrap();
+        while lines.0.iter().filter(|line| line.contains(part)).count() < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!lines.1 && !left.is_zero(), "not {count} lines with {part:?} in {:#?}", lines.0);
             lines = self.log.grown.wait_timeout(lines, left).unwrap().0;
         }
     }

@@ -100,6 +100,55 @@ fn settings_that_make_no_sense() {
 }
 
 #[test]
+fn clusters_that_make_no_sense() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let refuse = |arguments: &[&str], part: &str| {
+        let mut all = vec!["--data-dir", text(&data)];
+        all.extend(arguments);
+        one_sentence(&refused(&all), part);
+    };
+    const THREE: &str = "controller.quorum.voters=1@127.0.0.1:1,2@127.0.0.1:2,3@127.0.0.1:3";
+    refuse(&["--set", THREE], "node.id must say which");
+    refuse(&["--set", THREE, "--set", "node.id=4"], "not among the nodes");
+    refuse(&["--set", "controller.quorum.voters=1@a:1,2@b:2", "--set", "node.id=1"], "1, 3 or 5 nodes");
+    refuse(&["--set", "sternpost.cluster.id=short"], "22 characters");
+    refuse(&["--nodes", "3", "--set", "node.id=1"], "node.id is set as well");
+    refuse(&["--nodes", "3", "--set", THREE, "--set", "node.id=1"], "set as well");
+    refuse(&["--nodes", "3", "--listen", "127.0.0.1:0"], "needs 3 ports");
+    // A port that only the third node wants, for its peers.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("127.0.0.1:{}", taken.local_addr().unwrap().port() - 102);
+    refuse(&["--nodes", "3", "--listen", &listen, "--http", "off"], "another process uses that port");
+    assert!(!data.exists());
+    assert!(refused(&["--nodes", "4"]).contains("3 or 5 nodes"));
+}
+
+#[test]
+fn a_directory_of_another_cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    const ID: &str = "AAECAwQFBgcICQoLDA0ODw";
+    let node = Node::start(&data, &[&format!("sternpost.cluster.id={ID}")]);
+    node.wait_for_line(ID);
+    node.signal(Signal::TERM);
+    assert!(node.wait().success());
+    let words = refused(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "off",
+        "--data-dir",
+        text(&data),
+        "--set",
+        "sternpost.cluster.id=BBECAwQFBgcICQoLDA0ODw",
+    ]);
+    one_sentence(&words, ID);
+    // Without the setting it keeps its own.
+    Node::start(&data, &[]).wait_for_line(ID);
+}
+
+#[test]
 fn another_nodes_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
