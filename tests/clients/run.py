@@ -4,6 +4,7 @@
   run.py --server 'target/release/sternpost serve --data-dir {data} --listen 127.0.0.1:19092' --bootstrap 127.0.0.1:19092
   run.py --peer bench/peers/kafka.sh --limit 40000
   run.py --peer bench/peers/sternpost.sh --kill-every 1.0 --min-kills 20
+  run.py --peer bench/peers/sternpost.sh --nodes 3 --kill-every 2.0 --min-kills 20
   run.py --selftest                        the judge against doctored histories
 
 `{data}` in --server stands for a fresh directory. Exit code: 0 no anomaly, 1 anomalies, 2 wrong use.
@@ -21,14 +22,14 @@ from flights.drivers import DRIVERS, HOME
 from flights.job import Job
 from flights.rows import FLIGHTS
 from flights.selftest import selftest
-from flights.server import Command, Peer
+from flights.server import Cluster, Command, Peer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH_PEERS = os.path.join(HERE, "..", "..", "bench", "peers")
 COLUMNS = (
     ("client", "client"), ("rows", "rows"), ("rows_per_s", "rows/s"), ("produce_s", "produce s"), ("drain_s", "drain s"),
     ("dump_s", "read s"), ("total_s", "total s"), ("read_again", "re-read"), ("kills", "kills"), ("kills_idle", "idle"),
-    ("kills_early", "early"), ("restart_ms_max", "restart ms"),
+    ("kills_early", "early"), ("restart_ms_max", "restart ms"), ("gap_ms_max", "no ack ms"),
 )
 
 
@@ -41,6 +42,7 @@ def arguments():
     a.add_argument("--clients", default=",".join(DRIVERS), help=f"default: {','.join(DRIVERS)}")
     a.add_argument("--limit", type=int, default=FLIGHTS, help="the first so many flights (default: all)")
     a.add_argument("--kill-every", type=float, help="kill -9 the server so many seconds after the last kill")
+    a.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="3: a cluster, of which one node at a time is killed or paused")
     a.add_argument("--min-kills", type=int, default=20, help="kills that must hit outstanding rows, per client")
     a.add_argument("--output", choices=("table", "json"), default="table")
     a.add_argument("--keep", action="store_true", help="keep the work folder also when there is no anomaly")
@@ -56,6 +58,8 @@ def arguments():
             if not o.server_kind:
                 a.error("one of --server, --peer, --server-kind is needed")
             o.peer = os.path.join(BENCH_PEERS, f"{o.server_kind}.sh")
+        if o.nodes > 1 and not o.peer:
+            a.error("--nodes 3 needs --peer or --server-kind")
         if not 1 <= o.limit <= FLIGHTS:
             a.error(f"--limit must be 1 to {FLIGHTS}")
     return o
@@ -74,7 +78,7 @@ def main():
     subprocess.run([os.path.join(HERE, "install.sh")], check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that server and drivers are ended too
     work = tempfile.mkdtemp(prefix="flights.")
-    server = Peer(o.peer, work) if o.peer else Command(o.server, o.bootstrap, work)
+    server = Cluster(o.peer, work) if o.nodes == 3 else Peer(o.peer, work) if o.peer else Command(o.server, o.bootstrap, work)
     kill = (o.kill_every, o.min_kills) if o.kill_every else None
     results = []
     try:

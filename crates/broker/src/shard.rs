@@ -36,6 +36,8 @@ pub enum Drive {
 pub enum Then {
     /// One more part of this request's answer is done.
     Gathered(Token),
+    /// As `Gathered`, when at least so many replicas have it on disk.
+    Replicated(Token, usize),
     /// The coordinator's proposal.
     Group(Ticket),
 }

@@ -20,7 +20,7 @@ def common(o):
 
 
 def create(o):
-    topic = NewTopic(o["topic"], num_partitions=int(o["partitions"]), replication_factor=1)
+    topic = NewTopic(o["topic"], num_partitions=int(o["partitions"]), replication_factor=-1)
     admin = AdminClient(common(o))  # it must outlive its futures
     for future in admin.create_topics([topic], operation_timeout=30).values():
         future.result(60)

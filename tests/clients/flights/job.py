@@ -12,7 +12,7 @@ import time
 from . import state as st
 from .drivers import DRIVERS
 from .judge import History, judge
-from .killer import Killer
+from .killer import Gaps, Killer
 
 PARTITIONS = 12
 JOIN_S = 60
@@ -129,12 +129,15 @@ class Job:
         began = time.monotonic()
         process = self.spawn("produce", "produce", rows=self.rows_path, limit=self.limit, client=self.driver.name,
                              acks=self.path("acks"), state=self.path("producer.state"), **more)
+        gaps = Gaps(state)
+        gaps.start()
         killer = None
         if self.kill:
             killer = Killer(self.server, state, *self.kill)
             killer.start()
             self.wait_for_kills(process, killer, state)
         self.wait(process, "produce", 600)
+        self.result["gap_ms_max"] = gaps.end()
         self.result["produce_s"] = round(time.monotonic() - began, 2)
         return state, killer
 

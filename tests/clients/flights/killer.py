@@ -15,6 +15,28 @@ NO_ACK_S = 90
 ANSWERS_ON_THE_WAY_S = 0.02  # far more than a client needs to read what is left in a loopback socket
 
 
+class Gaps(threading.Thread):
+    """Measures the longest time without an acknowledgement while rows are outstanding."""
+
+    def __init__(self, state):
+        super().__init__(daemon=True)
+        self.state, self.longest_s, self.ending = state, 0.0, threading.Event()
+
+    def run(self):
+        acked, since = self.state[st.ACKED], time.monotonic()
+        while not self.ending.wait(0.001):
+            now, before = time.monotonic(), acked
+            acked = self.state[st.ACKED]
+            if acked != before or self.state.outstanding() == 0:
+                since = now
+            self.longest_s = max(self.longest_s, now - since)
+
+    def end(self):
+        self.ending.set()
+        self.join()
+        return round(self.longest_s * 1000)
+
+
 class Killer(threading.Thread):
     def __init__(self, server, state, every_s, enough):
         super().__init__(daemon=True)

@@ -3,6 +3,7 @@
 The contract of both: after `start` and `restart` the port answers; after `kill` no thread of the process runs.
 """
 import os
+import random
 import shlex
 import signal
 import socket
@@ -10,6 +11,8 @@ import subprocess
 import time
 
 START_S = 120
+PAUSE_SHARE = 0.25  # of the faults of a cluster
+AWAY_S = (0.2, 2.5)  # how long a node of a cluster is away
 
 
 class Command:
@@ -109,6 +112,58 @@ class Peer:
 
     def wait_until_open(self):
         wait_port(self.bootstrap, self.alive, self.log)
+
+
+class Cluster(Peer):
+    """Three nodes behind a peer script. A kill hits one of them by chance, and some are pauses (SIGSTOP) instead."""
+
+    def __init__(self, script, work):
+        super().__init__(script, work)
+        self.random = random.Random(2)
+        self.victim = self.paused = None
+        self.kills = self.pauses = 0
+
+    def start(self):
+        self.sh("wipe")
+        self.bootstrap = self.sh("start3")[-1]
+
+    def find_pid(self):
+        names = dict(line.split() for line in self.sh("pids"))
+        self.pid = int(names[f"node{self.victim}"])
+
+    def kill(self):
+        self.victim = self.random.randint(1, 3)
+        self.find_pid()
+        if self.random.random() < PAUSE_SHARE:
+            os.kill(self.pid, signal.SIGSTOP)
+            self.paused = self.pid
+            self.pauses += 1
+        else:
+            super().kill()
+            self.kills += 1
+
+    def go_on(self):
+        """The end of a pause; whether there was one."""
+        paused, self.paused = self.paused, None
+        if paused:
+            os.kill(paused, signal.SIGCONT)
+        return paused is not None
+
+    def spawn(self):
+        if not self.go_on():
+            subprocess.run([self.script, "up", str(self.victim)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=True)
+
+    def restart(self):
+        """Brings the node back after it was away for long enough that the others had to replace it."""
+        time.sleep(self.random.uniform(*AWAY_S))
+        if not self.go_on():
+            self.sh("up", str(self.victim))
+
+    def alive(self):
+        if self.victim is None or self.paused:
+            return True
+        self.find_pid()
+        return super().alive()
 
 
 def wait_port(bootstrap, alive, log):

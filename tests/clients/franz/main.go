@@ -75,7 +75,7 @@ func client(opts ...kgo.Opt) *kgo.Client {
 func create() {
 	cl := client()
 	defer cl.Close()
-	_, err := kadm.NewClient(cl).CreateTopic(context.Background(), int32(number("partitions")), 1, nil, options["topic"])
+	_, err := kadm.NewClient(cl).CreateTopic(context.Background(), int32(number("partitions")), -1, nil, options["topic"])
 	die(err, "create topic")
 }
 

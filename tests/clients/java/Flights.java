@@ -14,6 +14,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.Set;
 import java.util.TreeMap;
@@ -72,7 +73,7 @@ public final class Flights {
 
     static void create() throws Exception {
         try (Admin admin = Admin.create(common())) {
-            NewTopic topic = new NewTopic(options.get("topic"), Integer.parseInt(options.get("partitions")), (short) 1);
+            NewTopic topic = new NewTopic(options.get("topic"), Optional.of(Integer.parseInt(options.get("partitions"))), Optional.empty());
             admin.createTopics(List.of(topic)).all().get(60, TimeUnit.SECONDS);
         }
     }

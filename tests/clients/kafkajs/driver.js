@@ -44,7 +44,7 @@ async function create() {
   const admin = kafka.admin();
   await admin.connect();
   const created = await admin.createTopics({
-    topics: [{ topic: o.topic, numPartitions: Number(o.partitions), replicationFactor: 1 }],
+    topics: [{ topic: o.topic, numPartitions: Number(o.partitions), replicationFactor: -1 }],
   });
   await admin.disconnect();
   if (!created) throw new Error(`topic ${o.topic} exists already`);

@@ -17,6 +17,7 @@ mod passing;
 mod peers;
 mod produce;
 mod producer_ids;
+mod replicas;
 mod retention;
 mod start;
 mod status;
@@ -125,6 +126,7 @@ pub struct Node {
     wal: Wal,
     checkpoint: checkpoint::State,
     gathers: BTreeMap<Token, answers::Gather>,
+    replicating: replicas::Replicating,
     fetches: BTreeMap<Token, fetch::Waiting>,
     readings: BTreeMap<Token, fetch::Reading>,
     reads: BTreeMap<JobId, fetch::ReadFor>,
@@ -212,6 +214,7 @@ impl Node {
             self.start_append(now, out);
             self.consider_room(now);
         }
+        self.answer_replicated(out);
         self.pull(now, out);
         self.wake_fetches(out);
         self.evict();
@@ -431,6 +434,7 @@ impl Node {
         let fetches = self.shards[at].partitions.values().flat_map(|partition| &partition.fetches);
         self.woken.extend(fetches.copied());
         self.unconfirmed(now, at, out);
+        self.give_up_replicas(at, out);
         if at == 0 {
             self.give_up_changes(out);
         }
@@ -491,6 +495,7 @@ impl Node {
     fn on_then(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
         match then {
             Then::Gathered(token) => self.gathered(token, out),
+            Then::Replicated(token, replicas) => self.await_replicas(shard, token, replicas),
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_applied(now, ticket, effects);
             }),
@@ -511,7 +516,9 @@ impl Node {
 
     fn on_dropped(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
         match then {
-            Then::Gathered(token) => self.abandon(token, model::ErrorCode::NotLeaderOrFollower, out),
+            Then::Gathered(token) | Then::Replicated(token, _) => {
+                self.abandon(token, model::ErrorCode::NotLeaderOrFollower, out)
+            }
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_dropped(now, ticket, effects);
             }),

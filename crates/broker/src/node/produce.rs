@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 const COPY_BELOW_BYTES: usize = 2 << 10;
 
 /// `acks` of a producer that waits for all in-sync replicas; `min.insync.replicas` is about these alone.
-const ACKS_ALL: i16 = -1;
+pub(super) const ACKS_ALL: i16 = -1;
 
 /// Why a producer that its partition does not know is refused.
 const CROWDED_TEXT: &str = "the partition's shard remembers as many idempotent producers as it may; silent ones are forgotten after 15 minutes";
@@ -139,16 +139,26 @@ impl Node {
         };
         let Some(shard) = shard else { return Outcome::refused(ErrorCode::UnknownTopicOrPartition) };
         let at = self.shard_index(shard);
-        if let Err(refusal) = self.check_batch((now, acks), &batch, settings) {
-            let knows = |partition: &Partition| partition.knows_producer(&batch.header);
-            let knows_producer = self.shards[at].partitions.get(&id).is_some_and(knows);
-            return Outcome { knows_producer, ..Outcome::refused(refusal) };
-        }
-        let mutant = self.config.mutant;
-        let shard = &mut self.shards[at];
-        if !shard.serving {
+        if !self.shards[at].serving && self.frozen.is_none() {
             return Outcome::refused(ErrorCode::NotLeaderOrFollower);
         }
+        let checked = self.check_batch((now, acks), &batch, settings);
+        let checked =
+            checked.and_then(|()| self.replicas_for_ack(at, acks, settings).map_err(BatchRefusal::from));
+        let replicas = match checked {
+            Ok(replicas) => replicas,
+            Err(refusal) => {
+                let knows = |partition: &Partition| partition.knows_producer(&batch.header);
+                let knows_producer = self.shards[at].partitions.get(&id).is_some_and(knows);
+                return Outcome { knows_producer, ..Outcome::refused(refusal) };
+            }
+        };
+        let mutant = self.config.mutant;
+        let then = match replicas {
+            Some(replicas) => Then::Replicated(token, replicas),
+            None => Then::Gathered(token),
+        };
+        let shard = &mut self.shards[at];
         let has_room = shard.has_room_for_producer();
         let Some(partition) = shard.partitions.get_mut(&id) else {
             return Outcome::refused(ErrorCode::UnknownTopicOrPartition);
@@ -193,7 +203,7 @@ impl Node {
                     if stamped { with_append_time(&batch.bytes, now.wall.0) } else { unpinned(batch.bytes) };
                 let size = u32::try_from(bytes.len()).expect("a batch is smaller than a request");
                 let command = Command::Append { partition: id, base_offset, leader_epoch: shard.epoch, size };
-                shard.add_with(command, bytes, Some(Then::Gathered(token)));
+                shard.add_with(command, bytes, Some(then));
                 self.counters.batches_in += 1;
                 self.counters.bytes_in += u64::from(size);
                 let shown = if mutant == Some(Mutant::OffsetMisreported) {

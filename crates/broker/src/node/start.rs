@@ -112,6 +112,7 @@ impl Node {
         Node {
             peers: Peers::new(&config, shards.len(), now),
             passing: Default::default(),
+            replicating: Default::default(),
             catch_up: Default::default(),
             confirming: Default::default(),
             random: consensus::Random::new(config.seed),

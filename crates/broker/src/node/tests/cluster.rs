@@ -257,7 +257,11 @@ impl Cluster {
     }
 
     fn create(&mut self, at: usize, name: &str, partitions: i32) -> Option<ErrorCode> {
-        let topics = vec![NewTopic { replication_factor: -1, ..new_topic(name, partitions) }];
+        self.create_with(at, new_topic(name, partitions))
+    }
+
+    fn create_with(&mut self, at: usize, topic: NewTopic) -> Option<ErrorCode> {
+        let topics = vec![NewTopic { replication_factor: -1, ..topic }];
         let request = CreateTopics { topics, validate_only: false, timeout: Duration::from_secs(5) };
         match self.call(at, Request::CreateTopics(request))? {
             Response::CreateTopics(response) => Some(response.topics[0].refusal.code),
@@ -274,20 +278,35 @@ impl Cluster {
         }
     }
 
+    /// Asks one node to write one batch.
+    fn try_write(
+        &mut self,
+        at: usize,
+        topic: &str,
+        index: i32,
+        producer: (i64, i32),
+        mark: i64,
+    ) -> Option<ProduceResponse> {
+        let bytes = batch(1, mark, Some(producer), 200);
+        let header = BatchHeader::read(&bytes).expect("header");
+        let batch = ProducedBatch { header, bytes, facts: RecordFacts::default() };
+        let partitions = vec![ProducePartition { index, batch: Ok(batch) }];
+        let topics = vec![ProduceTopic { topic: TopicRef::Name(topic.into()), partitions }];
+        let request = Produce { acks: -1, timeout: Duration::from_secs(1), topics };
+        match self.call(at, Request::Produce(request))? {
+            Response::Produce(response) => Some(response),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Writes one batch to a partition, asking node after node until one acknowledges. Returns the offset.
     fn write(&mut self, topic: &str, index: i32, producer: (i64, i32), mark: i64) -> i64 {
         let mut at = self.random.below(NODES as u64) as usize;
         let end = self.now.plus(LIMIT);
         loop {
             assert!(self.now < end, "no node acknowledges");
-            let bytes = batch(1, mark, Some(producer), 200);
-            let header = BatchHeader::read(&bytes).expect("header");
-            let batch = ProducedBatch { header, bytes, facts: RecordFacts::default() };
-            let partitions = vec![ProducePartition { index, batch: Ok(batch) }];
-            let topics = vec![ProduceTopic { topic: TopicRef::Name(topic.into()), partitions }];
-            let request = Produce { acks: -1, timeout: Duration::from_secs(1), topics };
             let mut next = (at + 1) % NODES;
-            if let Some(Response::Produce(response)) = self.call(at, Request::Produce(request)) {
+            if let Some(response) = self.try_write(at, topic, index, producer, mark) {
                 let answer = &response.topics[0].partitions[0];
                 if answer.refusal.is_ok() {
                     return answer.base_offset;
@@ -456,6 +475,28 @@ impl Cluster {
     fn leader_seen_by(&mut self, at: usize, topic: &str) -> Option<usize> {
         self.metadata(at, topic).topics[0].partitions[0].leader.map(|node| node.0 as usize - 1)
     }
+}
+
+#[test]
+fn min_insync_replicas_above_the_majority_holds_the_ack() {
+    let mut c = Cluster::new(5);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
+    for mark in 0..10 {
+        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+        let batches = |place: &Place| {
+            let entries = place.disk.entries.values().flatten();
+            entries.filter(|entry| entry.payload.size() > 0).count() as i64
+        };
+        assert!(c.places.iter().all(|place| batches(place) > mark), "acknowledged before all three have it");
+    }
+    let leader = c.leader("a", 0).expect("it was written to");
+    c.kill((leader + 1) % NODES);
+    c.run_for(Duration::from_secs(3));
+    let refused = c.try_write(leader, "a", 0, (9, 10), 10).expect("it lives");
+    assert_eq!(refused.topics[0].partitions[0].refusal.code, ErrorCode::NotEnoughReplicas);
 }
 
 /// Kills, starts and cuts at random while an idempotent producer writes: every acknowledged batch is there once, at its

@@ -1,0 +1,73 @@
+//! `min.insync.replicas` above the majority: an acknowledgement that waits until more replicas than commit needs have the
+//! records on disk.
+
+use super::Node;
+use super::produce::ACKS_ALL;
+use crate::config::TopicSettings;
+use crate::event::Effect;
+use crate::request::{Refusal, Token};
+use model::{ErrorCode, LogIndex};
+use std::collections::BTreeMap;
+
+/// Committed records whose acknowledgement waits, by shard and entry: for how many replicas.
+pub(super) type Replicating = BTreeMap<(usize, LogIndex, Token), usize>;
+
+impl Node {
+    /// Replicas of a shard that commit needs.
+    pub(super) fn majority(&self) -> usize {
+        self.config.voters.len() / 2 + 1
+    }
+
+    /// How many replicas must have a batch before it is acknowledged, when that is more than commit needs.
+    ///
+    /// # Errors
+    /// Fewer replicas keep up: the acknowledgement would not come.
+    pub(super) fn replicas_for_ack(
+        &self,
+        at: usize,
+        acks: i16,
+        settings: &TopicSettings,
+    ) -> Result<Option<usize>, Refusal> {
+        let wanted = settings.min_insync_replicas;
+        if acks != ACKS_ALL || wanted <= self.majority() {
+            return Ok(None);
+        }
+        let in_sync = self.leadership(at).map_or(0, |leadership| leadership.in_sync.len());
+        if in_sync < wanted {
+            let text = format!("min.insync.replicas is {wanted}, and {in_sync} replicas are in sync");
+            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, text));
+        }
+        Ok(Some(wanted))
+    }
+
+    /// The entry just applied is answered when so many replicas have it.
+    pub(super) fn await_replicas(&mut self, at: usize, token: Token, replicas: usize) {
+        self.replicating.insert((at, self.shards[at].applied(), token), replicas);
+    }
+
+    /// Answers what enough replicas have.
+    pub(super) fn answer_replicated(&mut self, out: &mut Vec<Effect>) {
+        if self.replicating.is_empty() {
+            return;
+        }
+        let progress: Vec<_> = self.shards.iter().map(|shard| shard.group.progress()).collect();
+        let is_held = |(at, index, _): &(usize, LogIndex, Token), replicas: usize| {
+            progress[*at].iter().filter(|(_, matched)| matched >= index).count() >= replicas
+        };
+        let held = self.replicating.iter().filter(|(key, replicas)| is_held(key, **replicas));
+        let held: Vec<_> = held.map(|(key, _)| *key).collect();
+        for key in held {
+            self.replicating.remove(&key);
+            self.gathered(key.2, out);
+        }
+    }
+
+    /// Leadership is gone: the records are committed, and nobody here sees any more on how many replicas they are.
+    pub(super) fn give_up_replicas(&mut self, at: usize, out: &mut Vec<Effect>) {
+        let waiting = self.replicating.keys().filter(|(shard, ..)| *shard == at).copied();
+        for key in waiting.collect::<Vec<_>>() {
+            self.replicating.remove(&key);
+            self.abandon(key.2, ErrorCode::NotEnoughReplicasAfterAppend, out);
+        }
+    }
+}
