@@ -18,6 +18,8 @@ AWAY_S = (0.2, 2.5)  # how long a node of a cluster is away
 class Command:
     """A server started by a command line that stays in the foreground; `{data}` in it is a fresh directory."""
 
+    has_others = False  # that go on while it is killed
+
     def __init__(self, command, bootstrap, work):
         data = os.path.join(work, "data")
         self.argv = [a.replace("{data}", data) for a in shlex.split(command)]
@@ -56,6 +58,8 @@ class Command:
 
 class Peer:
     """A server behind a peer script (bench/peers/*.sh), one node."""
+
+    has_others = False
 
     def __init__(self, script, work):
         self.script, self.log = os.path.abspath(script), os.path.join(work, "peer.log")
@@ -117,6 +121,8 @@ class Peer:
 class Cluster(Peer):
     """Three nodes behind a peer script. A kill hits one of them by chance, and some are pauses (SIGSTOP) instead."""
 
+    has_others = True
+
     def __init__(self, script, work):
         super().__init__(script, work)
         self.random = random.Random(2)
@@ -158,12 +164,10 @@ class Cluster(Peer):
         time.sleep(self.random.uniform(*AWAY_S))
         if not self.go_on():
             self.sh("up", str(self.victim))
+            self.find_pid()
 
     def alive(self):
-        if self.victim is None or self.paused:
-            return True
-        self.find_pid()
-        return super().alive()
+        return self.victim is None or self.paused is not None or super().alive()
 
 
 def wait_port(bootstrap, alive, log):
