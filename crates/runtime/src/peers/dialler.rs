@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 
 /// Time for a connection to come about, the name's look-up included.
@@ -114,7 +114,7 @@ impl Dialler<'_> {
 
     /// The peer as a log line names it.
     fn name(&self) -> String {
-        format!("node {} at {}", self.peer.node.0, display(&self.peer.address))
+        format!("node {} at {}", self.peer.node.0, display(&self.peer.address.given))
     }
 
     fn tell(&self, link: Link) {
@@ -131,12 +131,10 @@ impl Dialler<'_> {
         Ok(socket)
     }
 
-    /// Connects to the first address that answers. The name is looked up each time: it may lead elsewhere by now.
+    /// Connects to the first address that answers.
     async fn reach(&self) -> Result<TcpStream, Failure> {
-        let address = &self.peer.address;
-        let found = lookup_host((address.host.as_str(), address.port)).await?;
         let mut failure = None;
-        for candidate in found {
+        for candidate in self.peer.address.look_up().await.map_err(Failure::Unreachable)? {
             match TcpStream::connect(candidate).await {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
@@ -151,7 +149,7 @@ impl Dialler<'_> {
                 Err(error) => failure = Some(error.into()),
             }
         }
-        Err(failure.unwrap_or(Failure::Unreachable("its name has no address".into())))
+        Err(failure.expect("a look-up finds an address, or says why not"))
     }
 
     async fn greet(&self, socket: &mut TcpStream) -> Result<(), Failure> {

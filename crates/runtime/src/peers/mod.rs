@@ -6,6 +6,7 @@
 //! their own: whoever runs the core may wait for the disk, and what it sent before must not wait with it.
 
 mod acceptor;
+mod address;
 mod backoff;
 mod dialler;
 mod frames;
@@ -20,7 +21,8 @@ use crate::complaint::{Complaints, Repeats};
 use crate::core::Input;
 use crate::counters::Counters;
 use crate::driver::Driver;
-use broker::config::{ListenerAddress, Voter};
+use address::Address;
+use broker::config::Voter;
 use broker::peer::{Link, PeerMessage, Stream};
 use model::{Buffers, NodeId};
 use outbox::{Outbox, Put};
@@ -56,7 +58,7 @@ pub struct Me {
 #[derive(Debug)]
 struct Peer {
     node: NodeId,
-    address: ListenerAddress,
+    address: Arc<Address>,
     outboxes: [Outbox; Stream::ALL.len()],
     /// A new process of the peer said hello: diallers that wait for their next try need not wait longer.
     came: [Notify; Stream::ALL.len()],
@@ -90,7 +92,7 @@ impl Peers {
     ) -> Peers {
         let peers = voters.iter().filter(|voter| voter.node != me.node).map(|voter| Peer {
             node: voter.node,
-            address: voter.address.clone(),
+            address: Arc::new(Address::new(voter.address.clone())),
             outboxes: Stream::ALL.map(Outbox::new),
             came: Default::default(),
         });
