@@ -447,8 +447,11 @@ impl Group {
         if self.config.has(Mutant::VoteForgotten) {
             return None;
         }
-        // Never beyond what this `Ready` and those before it make durable: a restart checks it against the log.
-        let commit = LogIndex(raft.raft_log.committed.min(self.node.store().last().0));
+        // Never beyond what this `Ready` and those before it make durable: a restart checks it against the log. A state that is
+        // being installed is durable later than its round.
+        let log = &raft.raft_log;
+        let durable = if self.installing() { log.persisted } else { self.node.store().last().0 };
+        let commit = LogIndex(log.committed.min(durable));
         Some(HardState { term: Term(vote.0), vote: vote.1, commit })
     }
 

@@ -295,6 +295,73 @@ fn a_follower_behind_the_log_starts_from_a_state() {
 }
 
 #[test]
+fn a_state_counts_when_it_is_durable_and_not_before() {
+    let mut trio = Trio::new();
+    trio.at(1).campaign();
+    trio.run();
+    let held = trio.at(3).last_index();
+    trio.cut = vec![3];
+    ["a", "b", "c"].into_iter().for_each(|name| {
+        propose(trio.at(1), name);
+        trio.run();
+    });
+    let (index, term) = (trio.at(1).applied(), Term(1));
+    trio.at(1).compact(index);
+    trio.at(1).unreachable(3);
+    trio.cut.clear();
+    trio.tick(5);
+    let snapshot = Snapshot { index, term, voters: vec![1, 2, 3], state: Bytes::from_static(b"a,b,c") };
+    trio.at(1).send_snapshot(3, &snapshot);
+    let sent: Vec<Message> = std::iter::from_fn(|| trio.at(1).ready()).flat_map(|ready| ready.send).collect();
+    let state = sent.into_iter().find(|message| matches!(message.body, Body::Snapshot(_)));
+    trio.at(3).step(state.unwrap()).unwrap();
+    let installs = std::iter::from_fn(|| trio.at(3).ready()).any(|ready| ready.install.is_some());
+    assert!(installs);
+    // A new term is written down meanwhile: with it, no more is committed than the disk holds.
+    let body = Body::Heartbeat { commit: index, read: None };
+    trio.at(3).step(Message { shard: SHARD, from: 2, to: 3, term: Term(2), body }).unwrap();
+    let written = std::iter::from_fn(|| trio.at(3).ready()).find_map(|ready| ready.hard_state).unwrap();
+    assert_eq!(written.term, Term(2));
+    assert!(written.commit <= held, "{written:?}");
+}
+
+#[test]
+fn appends_to_a_follower_that_steps_back_begin_where_they_say() {
+    let mut trio = Trio::new();
+    trio.at(1).campaign();
+    trio.run();
+    trio.cut = vec![3];
+    propose(trio.at(1), "a");
+    trio.run();
+    // Raft has told everybody of the commit, and before that leaves it hears that one connection is lost.
+    propose(trio.at(1), "b");
+    let mut frames = Vec::new();
+    while let Some(ready) = trio.at(1).ready() {
+        trio.at(1).on_persisted(ready.number);
+        frames.extend(ready.send.into_iter().filter(|message| message.to == 2));
+    }
+    for message in frames {
+        trio.at(2).step(message).unwrap();
+    }
+    let mut acks = Vec::new();
+    while let Some(ready) = trio.at(2).ready() {
+        trio.at(2).on_persisted(ready.number);
+        acks.extend(ready.send);
+    }
+    while let Some(ready) = trio.at(2).ready() {
+        acks.extend(ready.send);
+    }
+    for message in acks {
+        trio.at(1).step(message).unwrap();
+    }
+    trio.at(1).unreachable(3);
+    propose(trio.at(1), "c");
+    trio.cut.clear();
+    trio.tick(5);
+    assert_eq!(trio.applied, vec![vec!["a", "b", "c"]; 3]);
+}
+
+#[test]
 fn a_voter_is_added_and_removed() {
     let mut group = alone();
     let mut disk = Restored::default();

@@ -178,6 +178,7 @@ pub(crate) fn from_raft_message(
     out.push(Message { shard, from, to, term, body });
 }
 
+/// Appends that go on where one to the same replica ends travel with it, up to `bytes_max`.
 fn append_from_raft(
     shard: ShardId,
     log: &Log,
@@ -187,17 +188,43 @@ fn append_from_raft(
 ) {
     let commit = LogIndex(message.commit);
     let (mut previous, mut previous_term) = (LogIndex(message.index), Term(message.log_term));
-    let (mut entries, mut bytes) = (Vec::with_capacity(message.entries.len()), 0u64);
+    let mut entries: Vec<model::Entry> = Vec::with_capacity(message.entries.len());
+    let (mut bytes, mut joined) = (0, 0);
+    let before = out.iter_mut().rfind(|before| before.to == message.to);
+    if let Some(Message { body: Body::Append { entries: sent, commit: told, .. }, term, .. }) = before
+        && term.0 == message.term
+        && sent.last().is_some_and(|last| (last.index, last.term) == (previous, previous_term))
+    {
+        bytes = sent.iter().map(entry_bytes).sum();
+        for raft_entry in message.entries.iter() {
+            let Some(entry) = log.entry(raft_entry) else { return };
+            bytes += entry_bytes(&entry);
+            if bytes > bytes_max {
+                break;
+            }
+            (previous, previous_term) = (entry.index, entry.term);
+            sent.push(entry);
+            joined += 1;
+        }
+        *told = commit.max(*told);
+        if joined == message.entries.len() {
+            return;
+        }
+        bytes = 0;
+    }
     let push = |previous, previous_term, entries| {
         let body = Body::Append { previous, previous_term, commit, entries };
         Message { shard, from: message.from, to: message.to, term: Term(message.term), body }
     };
-    for raft_entry in message.entries.iter() {
+    let mut expected = previous.next();
+    for raft_entry in message.entries.iter().skip(joined) {
         let Some(entry) = log.entry(raft_entry) else { return };
-        let size = (entry.payload.size() + entry.descriptor.len()) as u64;
+        assert_eq!(entry.index, expected, "the entries of an append follow the one before it");
+        expected = expected.next();
+        let size = entry_bytes(&entry);
         if bytes + size > bytes_max && !entries.is_empty() {
-            let full: Vec<model::Entry> = std::mem::take(&mut entries);
-            let last = full.last().map(|entry: &model::Entry| (entry.index, entry.term)).expect("not empty");
+            let full = std::mem::take(&mut entries);
+            let last = full.last().map(|entry| (entry.index, entry.term)).expect("not empty");
             out.push(push(previous, previous_term, full));
             ((previous, previous_term), bytes) = (last, 0);
         }
@@ -205,4 +232,8 @@ fn append_from_raft(
         entries.push(entry);
     }
     out.push(push(previous, previous_term, entries));
+}
+
+fn entry_bytes(entry: &model::Entry) -> u64 {
+    (entry.payload.size() + entry.descriptor.len()) as u64
 }
