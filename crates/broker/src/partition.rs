@@ -52,7 +52,7 @@ impl PartitionLog {
         }
     }
 
-    fn trim(&mut self, log_start: Offset) {
+    pub(crate) fn trim(&mut self, log_start: Offset) {
         assert!(log_start <= self.log_end, "the log start never passes the log end");
         self.log_start = self.log_start.max(log_start);
         // The epoch that the first offset lies in stays, with that offset as its start.

@@ -64,7 +64,7 @@ struct Install {
     wanted: BTreeMap<PartitionId, (Offset, Offset)>,
     /// Pulled, in no segment yet.
     pulled: BTreeMap<PartitionId, Vec<StoredBatch>>,
-    /// Partitions whose segments lie wholly below what the state begins with: they go first.
+    /// Partitions whose segments lie wholly below what is still to be had, and where that begins: they go first.
     outdated: BTreeMap<PartitionId, Offset>,
 }
 
@@ -212,7 +212,7 @@ impl Node {
             match held {
                 Some(held) if held >= log.log_end => continue,
                 Some(held) if held < log.log_start && held > Offset(0) => {
-                    install.outdated.insert(*id, held);
+                    install.outdated.insert(*id, log.log_start);
                     install.pulled.remove(id);
                 }
                 _ => {}
@@ -305,7 +305,16 @@ impl Node {
         let Some(install) = self.catch_up.installs.get_mut(&pull.at) else { return };
         let Some((next, end)) = install.wanted.get_mut(&pull.partition) else { return };
         if let Some(first) = range.starts_at.filter(|first| *first > *next) {
-            *next = first; // what lies below went meanwhile, and the log will say so
+            // What lies below went meanwhile; the log will say so, and perhaps nothing is left of what the state speaks of.
+            *next = first;
+            let known = install.state.partitions.iter_mut().find(|(id, _)| *id == pull.partition);
+            if let Some((_, log)) = known {
+                log.trim(first.min(log.log_end));
+            }
+            // What is here, or on its way into a segment, would be followed by a gap.
+            install.pulled.remove(&pull.partition);
+            install.outdated.insert(pull.partition, first);
+            return;
         }
         let pulled = install.pulled.entry(pull.partition).or_default();
         let is_first = pulled.is_empty();
@@ -334,8 +343,8 @@ impl Node {
         let complete = self.catch_up.installs.iter().filter(|(_, install)| install.is_complete());
         let complete: BTreeSet<usize> = complete.map(|(at, _)| *at).collect();
         for (at, install) in &mut self.catch_up.installs {
-            for (id, end) in &install.outdated {
-                job.trims.push((*id, *end));
+            for (id, start) in &install.outdated {
+                job.trims.push((*id, *start));
                 share.outdated.push((*at, *id));
             }
             for (id, batches) in std::mem::take(&mut install.pulled) {

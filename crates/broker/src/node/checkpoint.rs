@@ -165,9 +165,7 @@ impl Node {
             }
         }
         for changed in changed {
-            let owner = self.catalog.by_id(changed.partition.topic);
-            let shard = owner.and_then(|topic| topic.shards.get(changed.partition.index as usize)).copied();
-            let at = shard.map(|shard| self.shard_index(shard));
+            let at = self.holder(changed.partition);
             match at.and_then(|at| self.shards[at].partitions.get_mut(&changed.partition)) {
                 Some(partition) => {
                     let end = changed.segments.last().map(|last| last.end_offset);
@@ -190,6 +188,14 @@ impl Node {
             self.stopping = Some(true);
             out.push(Effect::Stop(None));
         }
+    }
+
+    /// The shard that has a partition. Its log may be ahead of the metadata's on this node: the catalogue alone does not say.
+    fn holder(&self, id: PartitionId) -> Option<usize> {
+        let shard = self.catalog.by_id(id.topic).and_then(|topic| topic.shards.get(id.index as usize));
+        let told = shard.map(|shard| self.shard_index(*shard));
+        let has = |at: &usize| self.shards[*at].partitions.contains_key(&id);
+        told.filter(has).or_else(|| (0..self.shards.len()).find(has))
     }
 
     fn recycle(&mut self, early: bool, out: &mut Vec<Effect>) {
