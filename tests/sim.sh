@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # The simulation's part of the test command: swarms of every world, one seed run twice, every mutant found.
-# SIM_SEEDS (default 10000) is the number of seeds of the one-node world.
+# SIM_SEEDS (default 10000) is the number of seeds of the one-node world, SIM_CLUSTER_SEEDS (default 450) of three nodes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${CARGO_TARGET_DIR:-target}/release/sternpost
 [ -x "$bin" ] || cargo build --release --locked -p sternpost
 "$bin" sim --world one --seeds "${SIM_SEEDS:-10000}"
+"$bin" sim --nodes 3 --seeds "${SIM_CLUSTER_SEEDS:-450}"
+"$bin" sim --nodes 5 --seeds 50
 "$bin" sim --world storage --seeds 5000
 "$bin" sim --world quorum --seeds 400
 "$bin" sim --world one --seeds 1 --seed 42 | tail -1
-"$bin" sim --mutant all
+"$bin" sim --nodes 3 --seeds 1 --seed 42 | tail -1
+for world in one storage quorum; do
+  "$bin" sim --mutant all --world "$world"
+done

@@ -58,5 +58,6 @@ impl Mutant {
         Mutant::DeletionEndsWithCreation,
         Mutant::TimeLookupLate,
         Mutant::FetchStarvesLast,
+        Mutant::ManifestMissesRange,
     ];
 }

@@ -84,6 +84,9 @@ pub enum Event {
         op: Op,
         /// Where.
         partition: Partition,
+        /// The node that is asked, where its answer may be behind what other nodes told: a leader that was just replaced and
+        /// does not know it. Such an answer is held against what that node told. `None`: the answer must be current.
+        node: Option<u32>,
     },
     /// It was answered.
     Fetched {

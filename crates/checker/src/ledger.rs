@@ -126,6 +126,43 @@ struct PartitionFloors {
     trim: i64,
 }
 
+impl PartitionFloors {
+    fn told(&mut self, high_watermark: i64, log_start: Option<i64>) {
+        raise(&mut self.watermark, high_watermark);
+        raise(&mut self.log_start, log_start.unwrap_or(0));
+    }
+}
+
+/// Fetches under way, and what each node told where only that binds it.
+#[derive(Default)]
+struct Fetches {
+    asked: HashMap<Op, (Partition, Option<u32>, PartitionFloors)>,
+    told: HashMap<(Partition, u32), PartitionFloors>,
+}
+
+impl Fetches {
+    /// A question, with what anybody was told before.
+    fn ask(&mut self, op: Op, partition: Partition, node: Option<u32>, anybody: PartitionFloors) {
+        let of_node = node.map(|node| *self.told.entry((partition, node)).or_default());
+        self.asked.insert(op, (partition, node, of_node.unwrap_or(anybody)));
+    }
+
+    /// Its answer: where, and what it is held against.
+    fn answer(
+        &mut self,
+        op: Op,
+        high_watermark: i64,
+        log_start: Option<i64>,
+    ) -> (Partition, PartitionFloors) {
+        let (partition, node, before) =
+            self.asked.remove(&op).expect("the workload answers only what was asked");
+        if let Some(node) = node {
+            self.told.entry((partition, node)).or_default().told(high_watermark, log_start);
+        }
+        (partition, before)
+    }
+}
+
 impl<'a> Ledger<'a> {
     pub fn new(history: &'a History) -> Ledger<'a> {
         let mut ledger = Ledger {
@@ -140,7 +177,7 @@ impl<'a> Ledger<'a> {
         };
         let mut floors: HashMap<Partition, PartitionFloors> = HashMap::new();
         let mut by_op: HashMap<Op, usize> = HashMap::new();
-        let mut asked: HashMap<Op, (Partition, PartitionFloors)> = HashMap::new();
+        let mut fetches = Fetches::default();
         let mut own_acked: HashMap<(Producer, Partition), i64> = HashMap::new();
         let mut restarts = 0;
         let mut clock_ms = i64::MIN;
@@ -188,16 +225,14 @@ impl<'a> Ledger<'a> {
                 Event::ProduceIndeterminate { op } => {
                     ledger.produce(&by_op, *op).outcome = Outcome::Indeterminate;
                 }
-                Event::FetchInvoked { op, partition } => {
-                    asked.insert(*op, (*partition, *floors.entry(*partition).or_default()));
+                Event::FetchInvoked { op, partition, node } => {
+                    fetches.ask(*op, *partition, *node, *floors.entry(*partition).or_default());
                 }
                 Event::Fetched { op, high_watermark, log_start, records } => {
-                    let (partition, before) =
-                        asked.remove(op).expect("the workload answers only what was asked");
+                    let (partition, before) = fetches.answer(*op, *high_watermark, *log_start);
                     let floor = floors.entry(partition).or_default();
                     let known = PartitionFloors { trim: floor.trim, ..before };
-                    raise(&mut floor.watermark, *high_watermark);
-                    raise(&mut floor.log_start, log_start.unwrap_or(0));
+                    floor.told(*high_watermark, *log_start);
                     let told = (*high_watermark, *log_start, records.as_slice());
                     ledger.observe(partition, Moment { at, clock_ms, restarts }, known, told);
                 }

@@ -111,7 +111,7 @@ mod tests {
         history.push(Event::RetentionSet { partition, millis, bytes });
         produce_stamped(&mut history, 1, 0, [10, 10]);
         produce_stamped(&mut history, 2, 2, [20, 20]);
-        history.push(Event::FetchInvoked { op: Op(9), partition });
+        history.push(Event::FetchInvoked { op: Op(9), partition, node: None });
         history.push(Event::NodeClock { wall_ms: clock_ms });
         let records = Vec::new();
         history.push(Event::Fetched { op: Op(9), high_watermark: 4, log_start: Some(log_start), records });

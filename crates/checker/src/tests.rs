@@ -117,7 +117,7 @@ impl Honest {
 
     fn fetch(&mut self) {
         let (op, log) = (self.op(), self.dice.roll(2) as u32);
-        self.history.push(Event::FetchInvoked { op, partition: Partition(log) });
+        self.history.push(Event::FetchInvoked { op, partition: Partition(log), node: None });
         let start = self.starts[log as usize];
         let length = self.logs[log as usize].len() as u64 - start as u64;
         let from = start + self.dice.roll(length + 1) as i64;
@@ -200,7 +200,7 @@ fn cut(events: &mut [Event], cut: Partition, from: i64) {
     let mut partition_of = std::collections::HashMap::new();
     for event in events {
         match event {
-            Event::FetchInvoked { op, partition } => {
+            Event::FetchInvoked { op, partition, .. } => {
                 partition_of.insert(*op, *partition);
             }
             Event::Fetched { op, records, .. } if partition_of.get(op) == Some(&cut) => {
@@ -468,13 +468,13 @@ const LIES: &[Lie] = &[
             let at = events.iter().rposition(|event| matches!(event, Event::Fetched { .. }))?;
             let Event::Fetched { op, high_watermark, .. } = events[at] else { return None };
             let partition = events.iter().find_map(|event| match event {
-                Event::FetchInvoked { op: asked, partition } if *asked == op => Some(*partition),
+                Event::FetchInvoked { op: asked, partition, .. } if *asked == op => Some(*partition),
                 _ => None,
             })?;
             let op = Op(u64::MAX);
             let high_watermark = (high_watermark > 0).then_some(high_watermark - 1)?;
             let answer = Event::Fetched { op, high_watermark, log_start: None, records: Vec::new() };
-            events.splice(at + 1..at + 1, [Event::FetchInvoked { op, partition }, answer]);
+            events.splice(at + 1..at + 1, [Event::FetchInvoked { op, partition, node: None }, answer]);
             Some(())
         },
     },
@@ -505,7 +505,7 @@ const LIES: &[Lie] = &[
             let (op, partition, high_watermark) = (Op(u64::MAX), *partition, *high_watermark);
             let told = Some(std::mem::replace(log_start, 0));
             let answer = Event::Fetched { op, high_watermark, log_start: told, records: Vec::new() };
-            events.splice(at..at, [Event::FetchInvoked { op, partition }, answer]);
+            events.splice(at..at, [Event::FetchInvoked { op, partition, node: None }, answer]);
             Some(())
         },
     },
@@ -628,4 +628,22 @@ fn a_commit_without_an_answer_may_take_effect_at_any_time() {
         history.push(Event::OffsetFetched { op: Op(op), offset: Some(told) });
     }
     assert!(judge(&history).is_clean(), "5 was still on its way");
+}
+
+#[test]
+fn a_leader_that_was_replaced_is_held_against_itself() {
+    let partition = Partition(0);
+    let fetched = |answers: &[(Option<u32>, i64)]| {
+        let mut history = History::default();
+        for (op, (node, high_watermark)) in answers.iter().enumerate() {
+            let (op, high_watermark) = (Op(op as u64), *high_watermark);
+            history.push(Event::FetchInvoked { op, partition, node: *node });
+            history.push(Event::Fetched { op, high_watermark, log_start: None, records: Vec::new() });
+        }
+        let broken: Vec<Property> = judge(&history).broken().map(|verdict| verdict.property).collect();
+        broken
+    };
+    assert_eq!(fetched(&[(Some(1), 10), (Some(2), 5), (Some(2), 5)]), []);
+    assert_eq!(fetched(&[(Some(1), 10), (Some(2), 5), (Some(2), 4)]), [Property::HighWatermarkNeverBack]);
+    assert_eq!(fetched(&[(Some(1), 10), (None, 5)]), [Property::HighWatermarkNeverBack]);
 }

@@ -263,6 +263,7 @@ fn node_config(
         settings: settings.clone(),
         mutant: None,
         group_mutant: None,
+        consensus_mutant: None,
     })
 }
 

@@ -459,7 +459,7 @@ impl DiskFile for SimFile {
         let bytes: &[u8] = match pieces {
             [one] => one,
             many => {
-                joined = many.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>();
+                joined = many.iter().map(|piece| &**piece).collect::<Vec<&[u8]>>().concat();
                 &joined
             }
         };

@@ -3,7 +3,7 @@
 
 use crate::outcome::Outcome;
 use crate::run::{MutantResult, Plan, Summary, kill, run_seeds};
-use crate::{one, quorum, storage_world};
+use crate::{cluster, quorum, storage_world};
 use std::str::FromStr;
 
 /// A kind of world.
@@ -11,6 +11,10 @@ use std::str::FromStr;
 pub enum World {
     /// One node with clients, whole.
     One,
+    /// Three nodes with clients, whole.
+    Three,
+    /// Five nodes with clients, whole.
+    Five,
     /// Storage alone.
     Storage,
     /// Three nodes of consensus over storage.
@@ -20,8 +24,10 @@ pub enum World {
 /// A known-bad variant of one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// Of broker or group coordinator (or storage) in the one-node world.
-    One(one::Mutant),
+    /// Of broker or group coordinator in the world of one node.
+    One(cluster::Mutant),
+    /// Of broker, group coordinator or consensus in the world of three nodes.
+    Three(cluster::Mutant),
     /// Of storage in its own world.
     Storage(storage::Mutant),
     /// Of consensus.
@@ -30,12 +36,14 @@ pub enum Mutant {
 
 impl World {
     /// Every kind.
-    pub const ALL: [World; 3] = [World::One, World::Storage, World::Quorum];
+    pub const ALL: [World; 5] = [World::One, World::Three, World::Five, World::Storage, World::Quorum];
 
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             World::One => "one",
+            World::Three => "three",
+            World::Five => "five",
             World::Storage => "storage",
             World::Quorum => "quorum",
         }
@@ -44,20 +52,19 @@ impl World {
     /// Counters that a run over many seeds must have seen.
     pub fn demanded(self) -> &'static [&'static str] {
         match self {
-            World::One => one::DEMANDED,
+            World::One => cluster::DEMANDED,
+            World::Three | World::Five => cluster::DEMANDED_OF_SEVERAL,
             World::Storage => storage_world::DEMANDED,
             World::Quorum => &quorum::DEMANDED,
         }
     }
 
-    /// The mutants that this world must kill. Each room's are let into one world only: storage's into its own.
+    /// The mutants that this world must kill. Storage's are let into its own world only; five nodes show what three show.
     pub fn mutants(self) -> Vec<Mutant> {
         match self {
-            World::One => one::Mutant::all()
-                .into_iter()
-                .filter(|mutant| !matches!(mutant, one::Mutant::Storage(_)))
-                .map(Mutant::One)
-                .collect(),
+            World::One => cluster::Mutant::of_one().into_iter().map(Mutant::One).collect(),
+            World::Three => cluster::Mutant::of_several().into_iter().map(Mutant::Three).collect(),
+            World::Five => Vec::new(),
             World::Storage => storage::Mutant::ALL.iter().map(|mutant| Mutant::Storage(*mutant)).collect(),
             World::Quorum => consensus::Mutant::ALL.iter().map(|mutant| Mutant::Quorum(*mutant)).collect(),
         }
@@ -66,7 +73,9 @@ impl World {
     /// Runs one seed: the same seed gives the same outcome, byte for byte.
     pub fn run(self, seed: u64) -> Outcome {
         match self {
-            World::One => one::run(seed, None),
+            World::One => cluster::run(seed, 1, None),
+            World::Three => cluster::run(seed, 3, None),
+            World::Five => cluster::run(seed, 5, None),
             World::Storage => storage_world::run(seed, None),
             World::Quorum => quorum::run(seed, &quorum::Options::default()),
         }
@@ -88,10 +97,9 @@ impl FromStr for World {
     type Err = String;
 
     fn from_str(name: &str) -> Result<World, String> {
-        World::ALL
-            .into_iter()
-            .find(|world| world.name() == name)
-            .ok_or_else(|| format!("there is no world '{name}'; the worlds are one, storage and quorum"))
+        World::ALL.into_iter().find(|world| world.name() == name).ok_or_else(|| {
+            format!("there is no world '{name}'; the worlds are one, three, five, storage and quorum")
+        })
     }
 }
 
@@ -99,7 +107,7 @@ impl Mutant {
     /// Room and name, as `storage::AckBeforeFsync`.
     pub fn name(self) -> String {
         match self {
-            Mutant::One(mutant) => mutant.name(),
+            Mutant::One(mutant) | Mutant::Three(mutant) => mutant.name(),
             Mutant::Storage(mutant) => format!("storage::{mutant:?}"),
             Mutant::Quorum(mutant) => format!("consensus::{mutant:?}"),
         }
@@ -109,6 +117,7 @@ impl Mutant {
     pub fn world(self) -> World {
         match self {
             Mutant::One(_) => World::One,
+            Mutant::Three(_) => World::Three,
             Mutant::Storage(_) => World::Storage,
             Mutant::Quorum(_) => World::Quorum,
         }
@@ -140,7 +149,8 @@ impl Mutant {
     /// Runs one seed with this variant let in.
     pub fn run(self, seed: u64) -> Outcome {
         match self {
-            Mutant::One(mutant) => one::run(seed, Some(mutant)),
+            Mutant::One(mutant) => cluster::run(seed, 1, Some(mutant)),
+            Mutant::Three(mutant) => cluster::run(seed, 3, Some(mutant)),
             Mutant::Storage(mutant) => storage_world::run(seed, Some(mutant)),
             Mutant::Quorum(mutant) => {
                 quorum::run(seed, &quorum::Options { mutant: Some(mutant), ..quorum::Options::default() })
@@ -161,8 +171,14 @@ mod tests {
     #[test]
     fn names() {
         assert_eq!("one".parse(), Ok(World::One));
+        assert_eq!("three".parse(), Ok(World::Three));
         assert!("two".parse::<World>().is_err());
         assert_eq!(Mutant::named("AckBeforeFsync").map(|found| found.len()), Ok(1));
+        assert_eq!(
+            Mutant::named("AckBeforeCommit").map(|found| found.len()),
+            Ok(2),
+            "of one node and of three"
+        );
         assert_eq!(Mutant::named("storage::AckBeforeFsync").map(|found| found.len()), Ok(1));
         assert!(Mutant::named("all").is_ok_and(|all| all.len() >= 20));
         assert!(Mutant::named("nobody").is_err());

@@ -20,9 +20,13 @@ pub struct Sim {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Which kind of world: one (a whole node with clients), storage, or quorum (three nodes of consensus); default: one
+    /// Which kind of world: one, three, five (whole nodes with clients), storage, or quorum (three nodes of consensus); default:
+    /// one
     #[arg(long)]
     world: Option<World>,
+    /// Nodes of a whole cluster: 1, 3 or 5; the same as the worlds of that name
+    #[arg(long, value_parser = world_of_nodes, conflicts_with = "world")]
+    nodes: Option<World>,
     /// Let in known-bad variants and count the seeds until each is found: a name, or all
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
@@ -34,12 +38,28 @@ pub struct Sim {
     output: Output,
 }
 
+impl Sim {
+    /// The world that was named, one way or the other.
+    fn world(&self) -> Option<World> {
+        self.world.or(self.nodes)
+    }
+}
+
+fn world_of_nodes(nodes: &str) -> Result<World, String> {
+    match nodes {
+        "1" => Ok(World::One),
+        "3" => Ok(World::Three),
+        "5" => Ok(World::Five),
+        _ => Err("a cluster has 1, 3 or 5 nodes".to_owned()),
+    }
+}
+
 /// Runs what the words say.
 ///
 /// # Errors
 /// One sentence: which seed broke what, what never happened, or which mutants live.
 pub fn run(word: &Sim) -> Result<(), String> {
-    let world = word.world.unwrap_or(World::One);
+    let world = word.world().unwrap_or(World::One);
     match &word.mutant {
         Some(name) => hunt(word, name),
         None if word.seeds == 1 => replay(word, world),
@@ -107,7 +127,8 @@ fn hunt(word: &Sim, name: &str) -> Result<(), String> {
     let plan = Plan { first: word.seed, seeds: SEEDS_TO_KILL_MAX, threads: word.threads };
     let meant = Mutant::named(name)?;
     let mut results: Vec<MutantResult> = Vec::new();
-    for mutant in meant.into_iter().filter(|mutant| word.world.is_none_or(|world| world == mutant.world())) {
+    for mutant in meant.into_iter().filter(|mutant| word.world().is_none_or(|world| world == mutant.world()))
+    {
         let result = mutant.kill(plan);
         if word.output == Output::Text {
             println!("{result}");

@@ -78,6 +78,8 @@ pub struct NodeConfig {
     pub mutant: Option<Mutant>,
     /// For the simulator only.
     pub group_mutant: Option<GroupMutant>,
+    /// For the simulator only.
+    pub consensus_mutant: Option<consensus::Mutant>,
 }
 
 /// What a timer was set for.

@@ -78,6 +78,7 @@ impl Node {
             restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
             let mut raft = consensus::Config::new(id, raft_id(config.node), voters.clone());
             raft.seed = config.seed;
+            raft.mutant = config.consensus_mutant;
             let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
             let coordinator = Coordinator::new(group_config(&config), config.seed ^ u64::from(id.0));
             let mut shard = Shard::new(id, group, coordinator, config.mutant);

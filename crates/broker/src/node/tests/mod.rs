@@ -170,6 +170,7 @@ pub fn config() -> NodeConfig {
         wal_held_bytes_max: 1 << 30,
         mutant: None,
         group_mutant: None,
+        consensus_mutant: None,
     }
 }
 

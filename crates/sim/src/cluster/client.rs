@@ -13,7 +13,7 @@ pub mod session_reader;
 use super::epochs::Epochs;
 use super::net::Net;
 use super::queue::Queue;
-use super::{ClientIndex, Happening};
+use super::{ClientIndex, Happening, HostIndex};
 use crate::counters::Counters;
 use crate::dice::Dice;
 use crate::outcome::Failure;
@@ -80,9 +80,9 @@ pub struct Context<'a> {
     pub ids: &'a mut Ids,
     /// When each client is to be woken: one moment each, the earliest asked for.
     pub wakes: &'a mut Vec<Option<Mono>>,
-    /// Which life of the node this is.
-    pub life: u64,
-    /// The latest time that the node's clock has shown.
+    /// Which life of its process each host has.
+    pub lives: &'a [u64],
+    /// The latest time that any node's clock has shown.
     pub node_clock_ms: i64,
     /// Damage was done to the node's segments.
     pub damage: &'a [Damage],
@@ -186,6 +186,17 @@ impl Context<'_> {
                 && offset >= damage.from
                 && damage.to.is_none_or(|to| offset < to)
         })
+    }
+
+    /// The cluster is one node: what it told binds it at once.
+    pub fn is_alone(&self) -> bool {
+        self.lives.len() == 1
+    }
+
+    /// What a fetch from this node is held against: with several nodes, a leader that was just replaced and does not know it
+    /// tells less than the new one did.
+    pub fn source(&self, host: Option<HostIndex>) -> Option<u32> {
+        host.filter(|_| !self.is_alone()).map(|host| host as u32)
     }
 
     /// Whether records of this topic go by age or size.

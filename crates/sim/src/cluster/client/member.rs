@@ -2,7 +2,7 @@
 //! asks for them; beside it, a client that commits without membership. A refused generation means that a commit did
 //! not happen; any other trouble leaves it open.
 
-use super::link::Link;
+use super::link::{Link, Target};
 use super::{Client, Context, Place};
 use bytes::Bytes;
 use checker::{Event, Group, Op};
@@ -79,7 +79,7 @@ pub struct Member {
 impl Member {
     pub fn new(group: Group, group_id: &'static str, joins: bool, context: &mut Context<'_>) -> Member {
         let mut link = Link::new("sim-member");
-        link.patience = Duration::from_secs(12);
+        link.patience = Duration::from_secs(if context.is_alone() { 12 } else { 5 });
         Member {
             link,
             group,
@@ -317,7 +317,10 @@ impl Member {
         let (_, response) = decode_response::<HeartbeatRequest>(frame, HEARTBEAT_VERSION)
             .map_err(|error| format!("Heartbeat: {error}"))?;
         match ErrorCode::from_code(response.error_code) {
-            ErrorCode::None | ErrorCode::RebalanceInProgress if life == context.life => {
+            // With several nodes another one may have become the coordinator: it gives all members a new session.
+            ErrorCode::None | ErrorCode::RebalanceInProgress
+                if context.is_alone() && life == context.lives[0] =>
+            {
                 let detail = format!("silent beyond {:?}, and still a member", self.session);
                 context.fail("a silent member is removed", detail);
             }
@@ -447,7 +450,7 @@ impl Member {
                 self.is_stable = !self.joins;
             }
             ErrorCode::IllegalGeneration | ErrorCode::RebalanceInProgress => self.is_stable = !self.joins,
-            code if code.is_retriable() => {}
+            code if code.is_retriable() => self.link.mislead(),
             code => context
                 .fail("errors fit what was asked", format!("a member was answered with {}", code.name())),
         }
@@ -496,11 +499,11 @@ impl Client for Member {
         {
             // The client's process hangs for longer than its session lasts.
             let until = context.now.plus(self.session + OVERSLEEP);
-            self.sleeps = Some((context.life, until));
+            self.sleeps = Some((context.lives[0], until));
             return context.wake_in(self.session + OVERSLEEP);
         }
         if self.asked.is_none() {
-            if !self.link.connect(context) {
+            if !self.link.reach(&Target::Coordinator(self.group_id.clone()), context) {
                 return context.wake_soon(20_000);
             }
             self.ask(context);

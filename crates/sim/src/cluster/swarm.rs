@@ -7,7 +7,7 @@ use crate::disk::DiskFaults;
 use kafka::wire::Uuid;
 use storage::WalSizes;
 
-/// Counters that a run over many seeds must have seen.
+/// Counters that a run over many seeds of a world of one node must have seen.
 pub const DEMANDED: &[&str] = &[
     "acked-offset-holds",
     "acknowledged-not-lost",
@@ -105,6 +105,113 @@ pub const DEMANDED: &[&str] = &[
     "world: wall clock jumped",
 ];
 
+/// The same for a world of several nodes.
+pub const DEMANDED_OF_SEVERAL: &[&str] = &[
+    "acked-offset-holds",
+    "acknowledged-not-lost",
+    "client: assignment asked for again",
+    "client: commit of an old generation refused",
+    "client: committed offset read",
+    "client: coordinator asked for",
+    "client: corrupt batch refused",
+    "client: deleted topic unknown",
+    "client: fetch out of range",
+    "client: fetch session opened",
+    "client: fetch with records",
+    "client: fetch without records",
+    "client: goes astray",
+    "client: group assignment given",
+    "client: group joined",
+    "client: heartbeat answered",
+    "client: incremental answer left partitions out",
+    "client: incremental fetch",
+    "client: leaders told",
+    "client: member started over",
+    "client: newest offset listed",
+    "client: offset committed",
+    "client: oldest offset listed",
+    "client: partition left the session",
+    "client: produce answered",
+    "client: produce refused, tried again",
+    "client: produce sent again",
+    "client: produce sent without an answer",
+    "client: produce to a deleted topic",
+    "client: producer identity given",
+    "client: producer started over",
+    "client: record sent without an answer found",
+    "client: records deleted",
+    "client: records over a session",
+    "client: silent member removed",
+    "client: time found",
+    "client: time not found",
+    "client: topic deleted",
+    "client: topic made",
+    "client: topic made again",
+    "committed-only",
+    "disk: name change lost",
+    "disk: no space",
+    "disk: power cut with unsynced bytes",
+    "disk: power cut within a sync",
+    "disk: power cut within a write",
+    "disk: process crash within a sync",
+    "disk: process crash within a write",
+    "disk: read error",
+    "disk: sector garbled",
+    "disk: sector shorn",
+    "disk: short write",
+    "disk: slow call",
+    "disk: stalled call",
+    "disk: sync error",
+    "disk: unsynced sector kept",
+    "disk: unsynced sector lost",
+    "disk: write error",
+    "group-offset-never-back",
+    "high-watermark-never-back",
+    "idempotence",
+    "lanes: a checkpoint within another lane's job",
+    "lanes: a job of the log within another lane's",
+    "lanes: a read within another lane's job",
+    "leader-epoch-rises",
+    "log-start-moves",
+    "net: bytes cut in two",
+    "net: connection reset",
+    "no-phantom",
+    "node: checkpoint",
+    "node: clean shutdown",
+    "node: connection closed for a produce without an answer",
+    "node: log recycled",
+    "node: marker",
+    "node: records read from segments",
+    "node: recovered entries",
+    "node: recovered from a checkpoint",
+    "node: start failed",
+    "node: stopped by a failing device",
+    "node: time looked up",
+    "offsets-dense",
+    "peers: connected",
+    "peers: connection lost",
+    "peers: connection refused",
+    "peers: frame held up by a cut",
+    "peers: message without a connection lost",
+    "peers: range for a replica far behind",
+    "prefix-stable",
+    "producer-order",
+    "retention-has-reason",
+    "time-finds-first",
+    "world: all told to stop",
+    "world: disk full",
+    "world: host lost in silence",
+    "world: node cut off",
+    "world: node cut off in one direction",
+    "world: power cut",
+    "world: power cut of all",
+    "world: process killed",
+    "world: process paused",
+    "world: quiet period",
+    "world: some ways cut",
+    "world: wall clock jumped",
+];
+
 /// One seed's configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Swarm {
@@ -132,6 +239,16 @@ pub struct Swarm {
     pub retention_check_millis: u64,
     /// Bits of segments rot while the node lives.
     pub rot: bool,
+    /// Longest time for which a process is gone, microseconds.
+    pub down_micros_max: u64,
+    /// Of several nodes only: entries that stay in memory for followers, bytes.
+    pub log_kept_bytes: u64,
+    /// Processes are stopped for a while.
+    pub pauses: bool,
+    /// Ways between nodes are cut.
+    pub cuts: bool,
+    /// Longest delay between nodes, microseconds.
+    pub peer_delay_micros_max: u64,
 }
 
 /// The topics of a seed: one that keeps everything, one whose old segments go, one that dies and is made again.
@@ -162,7 +279,26 @@ pub fn topics(dice: &mut Dice, ids: &mut Ids) -> Vec<Topic> {
 }
 
 impl Swarm {
-    pub fn roll(dice: &mut Dice) -> Swarm {
+    pub fn roll(dice: &mut Dice, nodes: usize) -> Swarm {
+        let one = Swarm::roll_one(dice);
+        if nodes == 1 {
+            return one;
+        }
+        Swarm {
+            // Time for elections, and for cuts that last.
+            weather_millis_max: dice.skewed(20, 3_000),
+            // What a replica lost it gets from the others some day: not yet.
+            rot: false,
+            down_micros_max: dice.skewed(1_000, 5_000_000),
+            log_kept_bytes: dice.skewed(1_000, 1 << 20),
+            pauses: dice.coin(),
+            cuts: dice.below(3) > 0,
+            peer_delay_micros_max: dice.skewed(100, 20_000),
+            ..one
+        }
+    }
+
+    fn roll_one(dice: &mut Dice) -> Swarm {
         let mut rate = |most: u64| if dice.below(3) == 0 { dice.between(1, most) as u32 } else { 0 };
         let disk = DiskFaults {
             sync_error: rate(60),
@@ -196,6 +332,11 @@ impl Swarm {
             value_bytes_max: dice.skewed(100, 16_000),
             retention_check_millis: dice.skewed(20, 500),
             rot: dice.below(6) == 0,
+            down_micros_max: 200_000,
+            log_kept_bytes: 0,
+            pauses: false,
+            cuts: false,
+            peer_delay_micros_max: 0,
             // Below 2 MiB of room the node refuses records.
             wal: WalSizes {
                 first_file_bytes: (2 << 20) + 4096 * dice.between(8, 64),

@@ -1,11 +1,15 @@
-//! One node and its clients, whole: the broker's `Node`, storage over the simulated disk, the codec's sessions with real
-//! bytes in and out, on one event heap with a virtual clock. Chaos first (a quarter of the time is quiet), then
-//! everything is healed, the clients finish, every partition is read to its end, and the checkers judge the history.
+//! A cluster of one, three or five nodes and its clients, whole: the broker's `Node`, storage over simulated disks, the
+//! codec's sessions and the nodes' own protocol with real bytes in and out, on one event heap with a virtual clock. Chaos first
+//! (a quarter of the time is quiet), then everything is healed, the clients finish, every partition is read to its
+//! end, and the checkers judge the history.
 
 mod client;
 mod epochs;
-mod live;
+mod faults;
+mod host;
+mod lanes;
 mod net;
+mod peers;
 mod queue;
 mod rot;
 mod swarm;
@@ -14,13 +18,13 @@ mod tests;
 
 use crate::counters::Counters;
 use crate::dice::Dice;
-use crate::disk::{Crash, DiskFaults, SimDisk};
 use crate::outcome::{Failure, Outcome};
 use crate::trace::Trace;
 use broker::group::GroupMutant;
+use broker::peer::Link;
 use broker::request::ConnectionId;
 use bytes::Bytes;
-use checker::{Event as Seen, Group, History};
+use checker::{Group, History};
 use client::admin::Admin;
 use client::final_reader::FinalReader;
 use client::member::Member;
@@ -29,10 +33,12 @@ use client::reader::Reader;
 use client::session_reader::SessionReader;
 use client::{Client, Context, Damage, Ids, Topic};
 use epochs::Epochs;
-use live::{Lane, Live};
+use host::Host;
+use lanes::Lane;
 use model::job::{Done, JobError, JobId};
-use model::{Mono, Now, WallMs};
-use net::{CALM, Net};
+use model::{Mono, WallMs};
+use net::Net;
+use peers::PeerNet;
 use queue::Queue;
 use std::time::Duration;
 use swarm::Swarm;
@@ -43,18 +49,20 @@ pub const OPERATIONS_MIN: u64 = 600;
 const CHAOS_MAX: Duration = Duration::from_secs(40);
 /// Virtual time in which a healed node must do what is left of the minimum, and answer everything that waits.
 const HEALED_MAX: Duration = Duration::from_secs(60);
-/// The wall clock's time when a world begins.
+/// The wall clocks' time when a world begins.
 const WALL_START_MS: i64 = 1_700_000_000_000;
-/// The node's wall clock jumps to within so much of the right time: beyond an hour a broker refuses records of its future.
+/// A node's wall clock jumps to within so much of the right time: beyond an hour a broker refuses records of its future.
 const WALL_JUMP_MS_MAX: u64 = 25 * 60_000;
 /// Events after which a seed counts as going round in circles.
 const HAPPENINGS_MAX: u64 = 400_000;
+/// The same for each node of several: they talk to each other all the time.
+const HAPPENINGS_OF_SEVERAL_MAX: u64 = 1_000_000;
 /// A disk with room for everything a seed writes.
 const ROOMY: u64 = 1 << 32;
 /// Starts that may fail in a row before the disk becomes honest.
 const FAILED_STARTS_MAX: u32 = 5;
 
-pub use swarm::DEMANDED;
+pub use swarm::{DEMANDED, DEMANDED_OF_SEVERAL};
 
 /// Which known-bad variant is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,22 +73,38 @@ pub enum Mutant {
     Group(broker::group::GroupMutant),
     /// Of storage.
     Storage(storage::Mutant),
+    /// Of consensus.
+    Consensus(consensus::Mutant),
 }
 
-/// The coordinator's mutant that no world of one node can show: proposals are dropped when a leadership is lost, and the
-/// only voter never loses its own. The model in `broker::group`'s own tests kills it.
-const OF_THE_GROUP_MODEL: [GroupMutant; 1] = [GroupMutant::DropKeepsSpeculation];
+/// Mutants of the coordinator that no world of one node can show: proposals are dropped when a leadership is lost, and the
+/// only voter never loses its own.
+const GROUP_OF_SEVERAL: [GroupMutant; 1] = [GroupMutant::DropKeepsSpeculation];
+/// Mutants of the broker that need followers.
+const BROKER_OF_SEVERAL: [broker::Mutant; 1] = [broker::Mutant::ManifestMissesRange];
 
 impl Mutant {
-    /// Every one of the three rooms that this world must kill.
-    pub fn all() -> Vec<Mutant> {
+    /// Every one of broker and coordinator that a world of one node must kill.
+    pub fn of_one() -> Vec<Mutant> {
+        let is_of_several = |mutant: &Mutant| match mutant {
+            Mutant::Broker(mutant) => BROKER_OF_SEVERAL.contains(mutant),
+            Mutant::Group(mutant) => GROUP_OF_SEVERAL.contains(mutant),
+            Mutant::Storage(_) | Mutant::Consensus(_) => true,
+        };
+        Mutant::all().into_iter().filter(|mutant| !is_of_several(mutant)).collect()
+    }
+
+    /// Every one of broker, coordinator and consensus: what a world of several nodes must kill.
+    pub fn of_several() -> Vec<Mutant> {
+        Mutant::all().into_iter().filter(|mutant| !matches!(mutant, Mutant::Storage(_))).collect()
+    }
+
+    fn all() -> Vec<Mutant> {
         let broker = broker::Mutant::ALL.iter().map(|mutant| Mutant::Broker(*mutant));
-        let group = broker::group::GroupMutant::ALL
-            .iter()
-            .filter(|mutant| !OF_THE_GROUP_MODEL.contains(mutant))
-            .map(|mutant| Mutant::Group(*mutant));
+        let group = GroupMutant::ALL.iter().map(|mutant| Mutant::Group(*mutant));
         let storage = storage::Mutant::ALL.iter().map(|mutant| Mutant::Storage(*mutant));
-        broker.chain(group).chain(storage).collect()
+        let consensus = consensus::Mutant::ALL.iter().map(|mutant| Mutant::Consensus(*mutant));
+        broker.chain(group).chain(storage).chain(consensus).collect()
     }
 
     /// Room and name.
@@ -89,6 +113,7 @@ impl Mutant {
             Mutant::Broker(mutant) => format!("broker::{mutant:?}"),
             Mutant::Group(mutant) => format!("group::{mutant:?}"),
             Mutant::Storage(mutant) => format!("storage::{mutant:?}"),
+            Mutant::Consensus(mutant) => format!("consensus::{mutant:?}"),
         }
     }
 }
@@ -96,7 +121,10 @@ impl Mutant {
 /// Index of a client.
 type ClientIndex = usize;
 
-/// What the heap holds.
+/// Index of a host.
+type HostIndex = usize;
+
+/// What the heap holds. What a process is told carries its host, and the life in which it was begun.
 #[derive(Debug)]
 enum Happening {
     /// Bytes reach the node.
@@ -112,21 +140,50 @@ enum Happening {
     /// A client's time has come.
     Wake(ClientIndex),
     /// A storage job of this life ended.
-    JobDone(u64, Lane, JobId, Box<Result<Done, JobError>>),
+    JobDone(HostIndex, u64, Lane, JobId, Box<Result<Done, JobError>>),
     /// The WAL lane may be idle since this number of jobs.
-    WalIdle(u64, u64),
+    WalIdle(HostIndex, u64, u64),
     /// The WAL lane has marked its last commit and prepared its files.
-    WalRested(u64),
+    WalRested(HostIndex, u64),
     /// The node's deadline.
-    Timer(u64),
+    Timer(HostIndex, u64),
     /// The node settles what its last events asked for.
-    Settle(u64),
+    Settle(HostIndex, u64),
     /// The weather changes.
     Weather,
     /// The node starts (again).
-    Start,
+    Start(HostIndex),
     /// Recovery is done: the node listens.
-    Up,
+    Up(HostIndex),
+    /// A paused process goes on.
+    Resume(HostIndex, u64),
+    /// A frame of another node arrives.
+    Frame { from: HostIndex, to: HostIndex, link: u64, bytes: Bytes },
+    /// A node tries to connect to another.
+    Dial { from: HostIndex, to: HostIndex },
+    /// A node hears about its connection to another.
+    News { at: HostIndex, peer: HostIndex, life: u64, link: Link },
+    /// A connection between nodes breaks.
+    PeerReset { from: HostIndex, to: HostIndex, link: u64 },
+    /// A connection between nodes may have been cut for too long.
+    Stalled { from: HostIndex, to: HostIndex, link: u64 },
+}
+
+impl Happening {
+    /// The host whose process must run for it.
+    fn process(&self, net: &Net) -> Option<HostIndex> {
+        match self {
+            Happening::ToNode(id, _) | Happening::ClosedAtNode(id) => net.host_of(*id),
+            Happening::JobDone(at, ..)
+            | Happening::WalIdle(at, ..)
+            | Happening::WalRested(at, _)
+            | Happening::Timer(at, _)
+            | Happening::Settle(at, _)
+            | Happening::News { at, .. } => Some(*at),
+            Happening::Frame { to, .. } => Some(*to),
+            _ => None,
+        }
+    }
 }
 
 /// The world of one seed.
@@ -134,12 +191,9 @@ struct World {
     dice: Dice,
     queue: Queue<Happening>,
     net: Net,
-    disk: SimDisk,
+    peers: PeerNet,
+    hosts: Vec<Host>,
     swarm: Swarm,
-    live: Option<Live>,
-    starting: Option<Live>,
-    life: u64,
-    failed_starts: u32,
     clients: Vec<Option<Box<dyn Client>>>,
     topics: Vec<Topic>,
     history: History,
@@ -151,23 +205,24 @@ struct World {
     healed: bool,
     draining: bool,
     groups_settled: bool,
-    wall_offset_ms: i64,
-    drift_ppm: i64,
     next_token: u64,
     happenings: u64,
     wakes: Vec<Option<Mono>>,
     epochs: Epochs,
+    /// The latest time that any node's clock has shown.
     node_clock_ms: i64,
     damage: Vec<Damage>,
 }
 
-/// Runs one seed.
-pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
-    let mut world = World::new(seed, mutant);
+/// Runs one seed of a cluster of so many nodes.
+pub fn run(seed: u64, nodes: usize, mutant: Option<Mutant>) -> Outcome {
+    let mut world = World::new(seed, nodes, mutant);
     let failure = world.live_through().err();
     let mut counters = std::mem::take(&mut world.counters);
-    counters.merge(&world.disk.counters());
-    world.trace.number(world.disk.trace_hash());
+    for host in &world.hosts {
+        counters.merge(&host.disk.counters());
+        world.trace.number(host.disk.trace_hash());
+    }
     world.trace.number(world.history.events().len() as u64);
     Outcome {
         seed,
@@ -180,23 +235,18 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
 }
 
 impl World {
-    fn new(seed: u64, mutant: Option<Mutant>) -> World {
+    fn new(seed: u64, nodes: usize, mutant: Option<Mutant>) -> World {
         let mut dice = Dice::new(seed);
-        let swarm = Swarm::roll(&mut dice);
+        let swarm = Swarm::roll(&mut dice, nodes);
         let mut ids = Ids::default();
         let topics = swarm::topics(&mut dice, &mut ids);
-        let disk = SimDisk::new(dice.next(), ROOMY);
         World {
             queue: Queue::new(dice.fork()),
             net: Net::new(dice.fork()),
-            drift_ppm: dice.between(0, 400) as i64 - 200,
+            peers: PeerNet::new(dice.fork()),
+            hosts: (0..nodes).map(|_| Host::new(&mut dice)).collect(),
             dice,
-            disk,
             swarm,
-            live: None,
-            starting: None,
-            life: 0,
-            failed_starts: 0,
             clients: Vec::new(),
             topics,
             history: History::default(),
@@ -208,7 +258,6 @@ impl World {
             healed: false,
             draining: false,
             groups_settled: false,
-            wall_offset_ms: WALL_START_MS,
             next_token: 0,
             happenings: 0,
             wakes: Vec::new(),
@@ -218,17 +267,8 @@ impl World {
         }
     }
 
-    /// Both clocks of the node.
-    fn now(&mut self) -> Now {
-        let mono = self.queue.now();
-        let millis = (mono.0 / 1_000_000) as i64;
-        let wall = WallMs(self.wall_offset_ms + millis + millis * self.drift_ppm / 1_000_000);
-        self.node_clock_ms = self.node_clock_ms.max(wall.0);
-        Now { mono, wall }
-    }
-
     fn live_through(&mut self) -> Result<(), Failure> {
-        self.queue.after(Duration::ZERO, Happening::Start);
+        (0..self.hosts.len()).for_each(|at| self.queue.after(Duration::ZERO, Happening::Start(at)));
         self.add_client(|context| Box::new(Admin::new(context)));
         let chaos_end = self.queue.now().plus(CHAOS_MAX);
         self.until(chaos_end, |world| Admin::has_topics(&world.topics))?;
@@ -238,10 +278,9 @@ impl World {
         self.heal();
         let healed_end = self.queue.now().plus(HEALED_MAX);
         if !self.until(healed_end, |world| world.ids.done >= OPERATIONS_MIN)? {
-            return Err(Failure::new(
-                "goodput after healing",
-                format!("{} operations were done", self.ids.done),
-            ));
+            let mut failure = self.unsettled("goodput after healing", |_| false);
+            failure.detail += &format!("; {} operations were done", self.ids.done);
+            return Err(failure);
         }
         self.draining = true;
         self.wake_all();
@@ -286,7 +325,7 @@ impl World {
         if let Some(verdict) = judgement.broken().next() {
             return Err(Failure::new(verdict.property.name(), verdict.details.join("; ")));
         }
-        self.counters.add("leader-epoch-rises", self.epochs.judge()?);
+        self.counters.add("leader-epoch-rises", self.epochs.judge(self.hosts.len() == 1)?);
         Ok(())
     }
 
@@ -304,7 +343,7 @@ impl World {
             }
             let Some(happening) = self.queue.pop() else { return Ok(false) };
             self.happenings += 1;
-            if self.happenings > HAPPENINGS_MAX {
+            if self.happenings > self.happenings_max() {
                 let mut failure = self.unsettled("the world comes to rest", |client| client.is_idle());
                 let (now, done) = (self.queue.now(), self.ids.done);
                 failure.detail += &format!("; {now:?}, {done} operations, the next event: {happening:?}");
@@ -314,13 +353,24 @@ impl World {
         }
     }
 
+    fn happenings_max(&self) -> u64 {
+        match self.hosts.len() {
+            1 => HAPPENINGS_MAX,
+            nodes => HAPPENINGS_OF_SEVERAL_MAX * nodes as u64,
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
         self.trace.number(self.queue.now().0);
+        let process = happening.process(&self.net);
+        if let Some(held) = process.and_then(|at| self.hosts[at].held.as_mut()) {
+            return held.push(happening);
+        }
         match happening {
             Happening::ToNode(id, bytes) => {
                 self.trace.number(u64::from(model::checksum::crc32c(&bytes)));
-                if self.net.is_open_at_node(id) {
-                    self.on_bytes(id, &bytes);
+                if let Some(at) = self.net.host_of(id).filter(|_| self.net.is_open_at_node(id)) {
+                    self.on_bytes(at, id, &bytes);
                 }
             }
             Happening::ToClient(id, bytes) => {
@@ -330,8 +380,8 @@ impl World {
                 }
             }
             Happening::ClosedAtNode(id) => {
-                if self.net.is_open_at_node(id) {
-                    self.on_closed(id);
+                if let Some(at) = self.net.host_of(id).filter(|_| self.net.is_open_at_node(id)) {
+                    self.on_closed(at, id);
                 }
                 self.net.closed_by_client(id);
             }
@@ -353,14 +403,23 @@ impl World {
                     self.with_client(client, |client, context| client.wake(context));
                 }
             }
-            Happening::JobDone(life, lane, id, result) => self.on_job_done(life, lane, id, *result),
-            Happening::WalIdle(life, jobs) => self.on_wal_idle(life, jobs),
-            Happening::WalRested(life) => self.on_wal_rested(life),
-            Happening::Timer(life) => self.on_timer(life),
-            Happening::Settle(life) => self.on_settle(life),
+            Happening::JobDone(at, life, lane, id, result) => self.on_job_done(at, life, lane, id, *result),
+            Happening::WalIdle(at, life, jobs) => self.on_wal_idle(at, life, jobs),
+            Happening::WalRested(at, life) => self.on_wal_rested(at, life),
+            Happening::Timer(at, life) => self.on_timer(at, life),
+            Happening::Settle(at, life) => self.on_settle(at, life),
             Happening::Weather => self.on_weather(),
-            Happening::Start => self.on_start(),
-            Happening::Up => self.on_up(),
+            Happening::Start(at) => self.on_start(at),
+            Happening::Up(at) => self.on_up(at),
+            Happening::Resume(at, life) => self.on_resume(at, life),
+            Happening::Frame { from, to, link, bytes } => {
+                self.trace.number(u64::from(model::checksum::crc32c(&bytes)));
+                self.on_frame(from, to, link, bytes);
+            }
+            Happening::Dial { from, to } => self.on_dial(from, to),
+            Happening::News { at, peer, life, link } => self.on_news(at, peer, life, link),
+            Happening::PeerReset { from, to, link } => self.on_peer_reset(from, to, link),
+            Happening::Stalled { from, to, link } => self.on_stalled(from, to, link),
         }
     }
 
@@ -368,7 +427,7 @@ impl World {
         self.with_client(index, |client, context| {
             client.link().feed(bytes);
             loop {
-                match client.link().next_frame() {
+                match client.link().next_frame(context) {
                     Ok(Some(frame)) => client.answer(frame, context),
                     Ok(None) => break,
                     Err(error) => {
@@ -432,6 +491,7 @@ impl World {
 
     fn with_context<T>(&mut self, me: ClientIndex, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
         let now = self.queue.now();
+        let lives: Vec<u64> = self.hosts.iter().map(|host| host.life).collect();
         let mut context = Context {
             now,
             // Clients' clocks are right: only the node's jumps.
@@ -445,7 +505,7 @@ impl World {
             topics: &mut self.topics,
             ids: &mut self.ids,
             wakes: &mut self.wakes,
-            life: self.life,
+            lives: &lives,
             node_clock_ms: self.node_clock_ms,
             damage: &self.damage,
             epochs: &mut self.epochs,
@@ -455,93 +515,5 @@ impl World {
             failure: &mut self.failure,
         };
         act(&mut context)
-    }
-
-    // Faults
-
-    fn on_weather(&mut self) {
-        if self.healed {
-            return;
-        }
-        self.net.faults = self.swarm.net;
-        self.disk.set_capacity(ROOMY);
-        let quiet = self.dice.below(4) == 0;
-        if quiet {
-            self.counters.count("world: quiet period");
-            self.net.faults = CALM;
-            self.disk.set_faults(DiskFaults::default());
-        } else {
-            self.disk.set_faults(self.swarm.disk);
-            self.trouble();
-        }
-        let wait = Duration::from_millis(self.dice.skewed(5, self.swarm.weather_millis_max));
-        self.queue.after(wait, Happening::Weather);
-    }
-
-    /// One of the troubles that this seed has.
-    fn trouble(&mut self) {
-        match self.dice.below(7) {
-            6 => self.rot(),
-            0 if self.swarm.crash => {
-                let kind = self.crash_kind();
-                self.counters.count(if kind == Crash::Power {
-                    "world: power cut"
-                } else {
-                    "world: process killed"
-                });
-                self.kill(kind);
-            }
-            1 | 2 if self.swarm.crash => {
-                let calls = self.dice.skewed(1, 120);
-                let kind = self.crash_kind();
-                self.disk.crash_at_call(calls, kind);
-            }
-            3 if self.swarm.full => {
-                self.counters.count("world: disk full");
-                let room = self.dice.skewed(0, 1 << 20);
-                self.disk.set_capacity(self.disk.used() + room);
-            }
-            4 if self.swarm.clock_jumps => {
-                self.counters.count("world: wall clock jumped");
-                let to = self.dice.between(0, 2 * WALL_JUMP_MS_MAX) as i64 - WALL_JUMP_MS_MAX as i64;
-                self.wall_offset_ms = WALL_START_MS + to;
-            }
-            5 if self.swarm.shutdowns => self.shut_down(),
-            _ => {}
-        }
-    }
-
-    fn crash_kind(&mut self) -> Crash {
-        if self.swarm.power && self.dice.coin() { Crash::Power } else { Crash::Process }
-    }
-
-    /// The node's process is gone; another one starts in a while.
-    fn kill(&mut self, kind: Crash) {
-        if self.live.is_none() && self.starting.is_none() {
-            return;
-        }
-        self.disk.crash(kind);
-        self.on_death();
-    }
-
-    fn on_death(&mut self) {
-        self.live = None;
-        self.starting = None;
-        self.net.node_died(&mut self.queue);
-        let wait = Duration::from_micros(self.dice.skewed(100, 200_000));
-        self.queue.after(wait, Happening::Start);
-    }
-
-    fn heal(&mut self) {
-        self.healed = true;
-        self.net.faults = CALM;
-        self.disk.set_faults(DiskFaults::default());
-        self.disk.set_capacity(ROOMY);
-        self.disk.disarm();
-        self.bound_damage();
-    }
-
-    fn saw_restart(&mut self) {
-        self.history.push(Seen::Restarted);
     }
 }

@@ -1,6 +1,6 @@
 //! A reader: long-polls partitions from its own positions, looks at the newest offset, and jumps about.
 
-use super::link::Link;
+use super::link::{Link, Target};
 use super::{Client, Context, Place};
 use bytes::Bytes;
 use checker::{Event, Op, RecordId, SeenRecord};
@@ -148,22 +148,24 @@ impl Reader {
         if by_id && context.dice.below(25) == 0 && self.ask_for_the_buried(context) {
             return;
         }
-        match context.dice.below(11) {
+        let kind = context.dice.below(11);
+        let place = context.any_place(by_id && kind > 2);
+        if !self.link.reach(&Target::Leader(place), context) {
+            return;
+        }
+        match kind {
             0 => {
-                let place = context.any_place(false);
                 let op = context.ids.op();
-                context.record(Event::FetchInvoked { op, partition: place.partition });
+                context.record(Event::FetchInvoked { op, partition: place.partition, node: None });
                 self.link.send(&list_request(context, place, -1), LIST_OFFSETS_VERSION, context);
                 self.asked = Some(Asked::Latest { op });
             }
             1 => {
-                let place = context.any_place(false);
                 self.link.send(&list_request(context, place, -2), LIST_OFFSETS_VERSION, context);
                 self.asked = Some(Asked::Earliest { place });
             }
-            2 if !context.ids.timestamps.is_empty() => self.look_up_a_time(context),
+            2 if !context.ids.timestamps.is_empty() => self.look_up_a_time(place, context),
             _ => {
-                let place = context.any_place(by_id);
                 let position = self.positions.get(&place.partition.0).copied().unwrap_or(0);
                 let position = if context.dice.below(6) == 0 && position > 0 {
                     context.dice.below(position as u64) as i64
@@ -171,7 +173,8 @@ impl Reader {
                     position
                 };
                 let op = context.ids.op();
-                context.record(Event::FetchInvoked { op, partition: place.partition });
+                let node = context.source(self.link.host());
+                context.record(Event::FetchInvoked { op, partition: place.partition, node });
                 let wait_ms = context.dice.skewed(0, 500) as i32;
                 let bytes_max = context.dice.skewed(1, 60_000) as i32;
                 let request = fetch_request(context, place, position, wait_ms, bytes_max);
@@ -182,8 +185,7 @@ impl Reader {
     }
 
     /// Mostly a time that a record carries: off by one shows there.
-    fn look_up_a_time(&mut self, context: &mut Context<'_>) {
-        let place = context.any_place(false);
+    fn look_up_a_time(&mut self, place: Place, context: &mut Context<'_>) {
         let at = context.dice.index(context.ids.timestamps.len());
         let timestamp = context.ids.timestamps[at] + i64::from(context.dice.below(4) == 0);
         let op = context.ids.op();
@@ -196,6 +198,9 @@ impl Reader {
     fn ask_for_the_buried(&mut self, context: &mut Context<'_>) -> bool {
         let of = |(at, topic): (usize, &super::Topic)| topic.buried.last().map(|id| (at, *id));
         let Some((topic, id)) = context.topics.iter().enumerate().find_map(of) else { return false };
+        if !self.link.reach(&Target::Leader(context.place(topic, 0)), context) {
+            return false;
+        }
         let mut request = fetch_request(context, context.place(topic, 0), 0, 0, 1_000);
         request.topics[0].topic_id = id;
         self.link.send(&request, self.version, context);
@@ -207,6 +212,8 @@ impl Reader {
         match fetched_partition(frame, self.version) {
             Ok(Err(ErrorCode::UnknownTopicId)) => context.counters.count("client: deleted topic unknown"),
             Ok(Err(code)) => self.on_error(code, context),
+            // One node of several may hear later of it than the one that acknowledged the deletion.
+            Ok(Ok(_)) if !context.is_alone() => context.counters.count("client: deleted topic still served"),
             Ok(Ok(answer)) => context.fail(
                 "a deleted topic is gone",
                 format!("a fetch by its id was answered, high watermark {}", answer.high_watermark),
@@ -281,6 +288,7 @@ impl Reader {
             context.fail("errors fit what was asked", format!("a reader was answered with {}", code.name()));
         }
         context.counters.count("client: reader refused, tries again");
+        self.link.mislead();
     }
 
     fn on_listed(&mut self, frame: Bytes, context: &mut Context<'_>) -> Option<i64> {
@@ -306,10 +314,10 @@ impl Client for Reader {
         if context.draining {
             return;
         }
-        if !self.link.connect(context) {
+        self.ask(context);
+        if self.asked.is_none() {
             return context.wake_soon(20_000);
         }
-        self.ask(context);
         context.wake_in(Duration::from_millis(500));
     }
 

@@ -1,14 +1,14 @@
-//! Connections between the clients and the node: bytes in order, cut anywhere, with delays; a connection may be reset
+//! Connections between the clients and the nodes: bytes in order, cut anywhere, with delays; a connection may be reset
 //! with bytes on their way. What was sent before a side died may still arrive.
 
 use super::queue::Queue;
-use super::{ClientIndex, Happening};
+use super::{ClientIndex, Happening, HostIndex};
 use crate::counters::Counters;
 use crate::dice::Dice;
 use broker::request::ConnectionId;
 use bytes::Bytes;
 use model::Mono;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What goes wrong on the way.
@@ -28,6 +28,7 @@ pub const CALM: NetFaults = NetFaults { delay_micros_max: 100, reset: 0, cut: 0 
 #[derive(Debug)]
 struct Connection {
     client: ClientIndex,
+    host: HostIndex,
     /// Both sides' last arrival: bytes stay in order.
     node_last: Mono,
     client_last: Mono,
@@ -43,23 +44,33 @@ pub struct Net {
     dice: Dice,
     /// In force now.
     pub faults: NetFaults,
-    /// Whether the node listens.
-    pub listening: bool,
+    /// Hosts whose node listens.
+    listening: BTreeSet<HostIndex>,
 }
 
 impl Net {
     pub fn new(dice: Dice) -> Net {
-        Net { connections: BTreeMap::new(), next: 0, dice, faults: CALM, listening: false }
+        Net { connections: BTreeMap::new(), next: 0, dice, faults: CALM, listening: BTreeSet::new() }
+    }
+
+    /// A host's node listens from now on, or does not.
+    pub fn listens(&mut self, host: HostIndex, is_so: bool) {
+        if is_so {
+            self.listening.insert(host);
+        } else {
+            self.listening.remove(&host);
+        }
     }
 
     /// A new connection, or none when the node is down.
-    pub fn connect(&mut self, client: ClientIndex) -> Option<ConnectionId> {
-        if !self.listening {
+    pub fn connect(&mut self, client: ClientIndex, host: HostIndex) -> Option<ConnectionId> {
+        if !self.listening.contains(&host) {
             return None;
         }
         self.next += 1;
         let connection = Connection {
             client,
+            host,
             node_last: Mono(0),
             client_last: Mono(0),
             node_open: true,
@@ -75,6 +86,11 @@ impl Net {
             .get(&id)
             .filter(|connection| connection.client_open)
             .map(|connection| connection.client)
+    }
+
+    /// Where a connection leads.
+    pub fn host_of(&self, id: ConnectionId) -> Option<HostIndex> {
+        self.connections.get(&id).map(|connection| connection.host)
     }
 
     /// Whether the node's side is open.
@@ -164,10 +180,10 @@ impl Net {
         client
     }
 
-    /// The node died: every connection breaks behind what is on its way.
-    pub fn node_died(&mut self, queue: &mut Queue<Happening>) {
-        self.listening = false;
-        let open: Vec<ConnectionId> = self.connections.keys().copied().collect();
+    /// The node died: every connection to it breaks behind what is on its way.
+    pub fn hang_up(&mut self, host: HostIndex, queue: &mut Queue<Happening>) {
+        let of_it = self.connections.iter().filter(|(_, connection)| connection.host == host);
+        let open: Vec<ConnectionId> = of_it.map(|(id, _)| *id).collect();
         open.into_iter().for_each(|id| self.close_node(id, queue));
     }
 

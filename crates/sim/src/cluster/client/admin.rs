@@ -1,7 +1,7 @@
 //! The administrator: makes the topics, learns their ids, deletes old records now and then, and lets one topic die and
 //! be made again under its name.
 
-use super::link::Link;
+use super::link::{Link, Target};
 use super::{Client, Context, Place};
 use bytes::Bytes;
 use checker::{Event, Partition};
@@ -84,6 +84,9 @@ impl Admin {
     }
 
     fn create(&mut self, at: usize, context: &mut Context<'_>) {
+        if !self.link.reach(&Target::Any, context) {
+            return;
+        }
         let known = &context.topics[at];
         let config = |(name, value): &(&'static str, i64)| CreatableTopicConfig {
             name: Str::from_static(name),
@@ -103,6 +106,9 @@ impl Admin {
     }
 
     fn ask_ids(&mut self, context: &mut Context<'_>) {
+        if !self.link.reach(&Target::Any, context) {
+            return;
+        }
         let named = |topic: &super::Topic| MetadataRequestTopic {
             topic_id: Uuid::ZERO,
             name: Some(Str::from_static(topic.name)),
@@ -125,6 +131,9 @@ impl Admin {
     }
 
     fn delete_topic(&mut self, context: &mut Context<'_>) {
+        if !self.link.reach(&Target::Any, context) {
+            return;
+        }
         let Some(dying) = &mut self.dying else { return };
         dying.sends += 1;
         let (topic, id) = (dying.topic, dying.id);
@@ -136,6 +145,9 @@ impl Admin {
 
     fn delete_records(&mut self, context: &mut Context<'_>) {
         let place = context.any_place(false);
+        if !self.link.reach(&Target::Leader(place), context) {
+            return;
+        }
         let before =
             self.starts.get(&place.partition.0).copied().unwrap_or(0) + context.dice.skewed(0, 30) as i64;
         context.record(Event::TrimInvoked { partition: place.partition, before });
@@ -188,8 +200,13 @@ impl Admin {
             let named =
                 |topic: &super::Topic| answer.name.as_ref().is_some_and(|name| name.as_str() == topic.name);
             let Some(at) = context.topics.iter().position(named) else { continue };
+            let is_alone = context.is_alone();
             let topic = &mut context.topics[at];
             if topic.buried.contains(&answer.topic_id) {
+                if !is_alone {
+                    context.counters.count("client: id of a deleted topic told");
+                    continue;
+                }
                 let detail = format!("{} has its old id again", topic.name);
                 context.fail("a topic made again has a new id", detail);
                 return;
@@ -272,6 +289,7 @@ impl Admin {
             );
         }
         context.counters.count("client: administrator refused, tries again");
+        self.link.mislead();
     }
 
     /// Whether topics and their ids are known: the other clients may begin.
@@ -298,10 +316,10 @@ impl Client for Admin {
             self.forget_question();
         }
         if self.asked.is_none() && self.has_work(context) {
-            if !self.link.connect(context) {
+            self.ask(context);
+            if self.asked.is_none() && self.has_work(context) {
                 return context.wake_soon(20_000);
             }
-            self.ask(context);
         }
         if self.asked.is_some() || self.has_work(context) {
             context.wake_in(Duration::from_millis(300));

@@ -1,8 +1,8 @@
 //! A producer, idempotent or plain: batches in flight in order, sent again in order after anything went wrong. A plain
 //! one has one batch in flight and may write it twice; an idempotent one has several and must not.
 
-use super::link::Link;
-use super::{Client, Context, Place};
+use super::link::{Link, Target};
+use super::{Client, Context, HostIndex, Place};
 use bytes::Bytes;
 use checker::{Event, Op, RecordId};
 use kafka::frame::decode_response;
@@ -32,8 +32,8 @@ struct Batch {
     topic_id: Uuid,
     bytes: Bytes,
     sends: u32,
-    /// Life of the node in which it was sent last.
-    life: u64,
+    /// Host and life of the process that it was sent to last.
+    process: (HostIndex, u64),
     in_flight: bool,
     corrupt: bool,
 }
@@ -47,6 +47,8 @@ pub struct Producer {
     asking_identity: bool,
     sequences: BTreeMap<u32, i32>,
     batches: VecDeque<Batch>,
+    /// In the order of their answers.
+    in_flight: VecDeque<Op>,
     window: usize,
     version: i16,
     acks: i16,
@@ -71,6 +73,7 @@ impl Producer {
             asking_identity: false,
             sequences: BTreeMap::new(),
             batches: VecDeque::new(),
+            in_flight: VecDeque::new(),
             window: if idempotent { 1 + dice.index(5) } else { 1 },
             version: [3, 7, 8, 9, 10, 11, 12, 13][dice.index(8)],
             acks: if idempotent || dice.coin() { -1 } else { 1 },
@@ -80,9 +83,8 @@ impl Producer {
         }
     }
 
-    /// Builds a batch for any partition; it takes the next sequences.
-    fn new_batch(&mut self, context: &mut Context<'_>) {
-        let place = context.any_place(self.version >= BY_ID_VERSION);
+    /// Builds a batch for a partition; it takes the next sequences.
+    fn new_batch(&mut self, place: Place, context: &mut Context<'_>) {
         let op = context.ids.op();
         let records: Vec<RecordId> =
             (0..context.dice.between(1, RECORDS_MAX)).map(|_| context.ids.record()).collect();
@@ -126,15 +128,26 @@ impl Producer {
             context.ids.unanswered.extend(records);
         }
         let topic_id = context.topics[place.topic].id;
-        let batch = Batch { op, place, topic_id, bytes, sends: 0, life: 0, in_flight: false, corrupt };
+        let batch =
+            Batch { op, place, topic_id, bytes, sends: 0, process: (0, 0), in_flight: false, corrupt };
         self.batches.push_back(batch);
     }
 
+    /// Sends what waits for the node that the oldest of it goes to. Another node is reached when nothing is under way.
     fn send_waiting(&mut self, context: &mut Context<'_>) {
+        let Some(oldest) = self.batches.iter().find(|batch| !batch.in_flight) else { return };
+        if self.in_flight.is_empty() && !self.link.reach(&Target::Leader(oldest.place), context) {
+            return;
+        }
+        let Some(host) = self.link.host() else { return };
         for batch in self.batches.iter_mut().filter(|batch| !batch.in_flight) {
+            if !self.link.is_at_leader(batch.place, context) {
+                continue;
+            }
             batch.in_flight = true;
+            self.in_flight.push_back(batch.op);
             batch.sends += 1;
-            batch.life = context.life;
+            batch.process = (host, context.lives[host]);
             if batch.sends > 1 {
                 context.counters.count("client: produce sent again");
                 context.record(Event::ProduceRetried { op: batch.op });
@@ -155,12 +168,28 @@ impl Producer {
             self.link.send(&request, self.version, context);
         }
         if self.acks == 0 {
+            self.in_flight.clear();
             for batch in std::mem::take(&mut self.batches) {
                 self.link.expects_no_answer();
                 context.counters.count("client: produce sent without an answer");
                 context.record(Event::ProduceIndeterminate { op: batch.op });
             }
         }
+    }
+
+    /// One batch, sent once. What goes over another connection may overtake it: there it comes from another producer.
+    fn send_unanswered(&mut self, context: &mut Context<'_>) {
+        let place = context.any_place(self.version >= BY_ID_VERSION);
+        let before = self.link.host();
+        if context.draining || !self.link.reach(&Target::Leader(place), context) {
+            return context.wake_soon(20_000);
+        }
+        if self.link.host() != before {
+            self.key = context.ids.producer();
+        }
+        self.new_batch(place, context);
+        self.send_waiting(context);
+        context.wake_soon(30_000);
     }
 
     /// Something went wrong: all of it again, in order, over a new connection.
@@ -176,6 +205,7 @@ impl Producer {
             self.key = context.ids.producer();
         }
         self.asking_identity = false;
+        self.in_flight.clear();
         self.batches.iter_mut().for_each(|batch| batch.in_flight = false);
     }
 
@@ -212,6 +242,7 @@ impl Producer {
         }
         context.counters.count(code.name());
         context.counters.count("client: produce refused, tried again");
+        self.link.mislead();
         self.back_off(context);
     }
 
@@ -224,10 +255,13 @@ impl Producer {
         else {
             return context.fail("answers complete", "Produce: no partition in the answer".into());
         };
-        let batch = self.batches.front().expect("an answer belongs to the oldest batch");
+        let answered = self.in_flight.pop_front();
+        let batch = self.batches.iter().find(|batch| Some(batch.op) == answered);
+        let batch = batch.expect("an answer belongs to the oldest batch under way");
         let (op, corrupt) = (batch.op, batch.corrupt);
-        let place = (batch.place.partition.0, batch.life);
-        let in_one_life = batch.sends == 1 && batch.life == context.life;
+        let (host, life) = batch.process;
+        let place = (batch.place.partition.0, batch.process);
+        let in_one_life = batch.sends == 1 && life == context.lives[host];
         if answer.index != batch.place.index {
             return context
                 .fail("answers in order", format!("asked {}, told {}", batch.place.index, answer.index));
@@ -238,26 +272,26 @@ impl Producer {
                 if let Some(base) = base_offset.filter(|_| in_one_life) {
                     context.epochs.placed(place.0, base, place.1);
                 }
-                self.finish(Event::ProduceAcked { op, base_offset }, context);
+                self.finish(op, Event::ProduceAcked { op, base_offset }, context);
             }
             ErrorCode::DuplicateSequenceNumber => {
-                self.finish(Event::ProduceAcked { op, base_offset: None }, context);
+                self.finish(op, Event::ProduceAcked { op, base_offset: None }, context);
             }
             ErrorCode::CorruptMessage | ErrorCode::InvalidRecord if corrupt => {
                 context.counters.count("client: corrupt batch refused");
-                self.finish(Event::ProduceFailed { op }, context);
+                self.finish(op, Event::ProduceFailed { op }, context);
             }
             ErrorCode::UnknownTopicId if context.topics[batch.place.topic].id != batch.topic_id => {
                 // An earlier attempt may have been appended before the topic went.
                 context.counters.count("client: produce to a deleted topic");
-                self.finish(Event::ProduceIndeterminate { op }, context);
+                self.finish(op, Event::ProduceIndeterminate { op }, context);
             }
             code => self.on_error(code, context),
         }
     }
 
-    fn finish(&mut self, event: Event, context: &mut Context<'_>) {
-        self.batches.pop_front();
+    fn finish(&mut self, op: Op, event: Event, context: &mut Context<'_>) {
+        self.batches.retain(|batch| batch.op != op);
         context.ids.done += 1;
         context.counters.count("client: produce answered");
         context.record(event);
@@ -277,11 +311,15 @@ impl Client for Producer {
         if context.draining && self.batches.is_empty() {
             return;
         }
-        if !self.link.connect(context) {
-            return context.wake_soon(20_000);
+        if self.acks == 0 {
+            return self.send_unanswered(context);
         }
         if self.idempotent && self.identity.is_none() {
-            if !std::mem::replace(&mut self.asking_identity, true) {
+            if !self.asking_identity {
+                if !self.link.reach(&Target::Any, context) {
+                    return context.wake_soon(20_000);
+                }
+                self.asking_identity = true;
                 let request = InitProducerIdRequest { transactional_id: None, ..Default::default() };
                 self.link.send(&request, 4, context);
             }
@@ -289,11 +327,13 @@ impl Client for Producer {
         }
         self.send_waiting(context);
         if !context.draining && self.batches.len() < self.window {
-            self.new_batch(context);
+            let place = context.any_place(self.version >= BY_ID_VERSION);
+            self.new_batch(place, context);
             self.send_waiting(context);
         }
-        if self.acks == 0 {
-            return context.wake_soon(30_000);
+        if self.in_flight.is_empty() {
+            // Nobody listens, or nobody knows yet where to send.
+            return context.wake_soon(20_000);
         }
         context.wake_soon(if self.batches.len() < self.window { 2_000 } else { 500_000 });
     }

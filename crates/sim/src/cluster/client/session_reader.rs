@@ -1,7 +1,7 @@
 //! A reader with a fetch session: it names each partition once, then only what changed, and hears only of partitions
 //! with news. It must miss nothing: at the end it goes on until it stands at the end of every partition it reads.
 
-use super::link::Link;
+use super::link::{Link, Target};
 use super::reader::{LIST_OFFSETS_VERSION, list_request, listed_offset, seen_records};
 use super::{Client, Context, Place};
 use bytes::Bytes;
@@ -16,6 +16,8 @@ use std::time::Duration;
 const BY_ID_VERSION: i16 = 13;
 /// Fetches without anything new, one after the other, before the reader asks where the partitions end.
 const QUIET_FETCHES: u32 = 3;
+/// Fetches from one of several nodes before the reader goes on to the next.
+const FETCHES_AT_A_NODE: u32 = 12;
 
 /// A question under way.
 enum Asked {
@@ -38,6 +40,12 @@ struct Position {
     end: Option<i64>,
 }
 
+impl Position {
+    fn is_at_end(&self) -> bool {
+        self.end.is_some_and(|end| self.offset >= end)
+    }
+}
+
 /// The reader.
 pub struct SessionReader {
     link: Link,
@@ -48,6 +56,10 @@ pub struct SessionReader {
     asked: Option<Asked>,
     is_draining: bool,
     quiet: u32,
+    /// The position whose leader is read from, with whatever else that leads.
+    turn: usize,
+    /// Fetches from there.
+    fetches: u32,
 }
 
 impl SessionReader {
@@ -72,6 +84,8 @@ impl SessionReader {
             asked: None,
             is_draining: false,
             quiet: 0,
+            turn: 0,
+            fetches: 0,
         }
     }
 
@@ -81,32 +95,63 @@ impl SessionReader {
         self.positions.iter_mut().for_each(|position| position.told = None);
     }
 
+    /// Of several nodes the session is with one at a time.
+    fn reach(&mut self, context: &mut Context<'_>) -> bool {
+        let here = self.is_here(context);
+        let is_done = |(position, here): (&Position, &bool)| !here || position.is_at_end();
+        let all_done = context.draining && self.positions.iter().zip(&here).all(is_done);
+        if !context.is_alone() && (all_done || self.fetches >= FETCHES_AT_A_NODE) {
+            self.turn = context.dice.index(self.positions.len());
+            (self.fetches, self.quiet) = (0, 0);
+        }
+        let before = self.link.host();
+        let reached = self.link.reach(&Target::Leader(self.positions[self.turn].place), context);
+        if self.link.host() != before {
+            self.forget_session();
+        }
+        reached
+    }
+
+    /// Which positions are read from the node at hand.
+    fn is_here(&self, context: &Context<'_>) -> Vec<bool> {
+        self.positions.iter().map(|position| self.link.is_at_leader(position.place, context)).collect()
+    }
+
     fn ask(&mut self, context: &mut Context<'_>) {
-        if let Some(at) = self.positions.iter().position(|position| position.is_lost) {
+        let here = self.is_here(context);
+        let of_here = |wanted: &dyn Fn(&Position) -> bool| {
+            self.positions.iter().zip(&here).position(|(position, here)| *here && wanted(position))
+        };
+        if let Some(at) = of_here(&|position| position.is_lost) {
             let request = list_request(context, self.positions[at].place, -2);
             self.link.send(&request, LIST_OFFSETS_VERSION, context);
             self.asked = Some(Asked::Earliest { at });
             return;
         }
-        let knows_end = |position: &Position| position.end.is_some();
-        if context.draining && self.quiet >= QUIET_FETCHES && !self.positions.iter().all(knows_end) {
-            let at = self.positions.iter().position(|position| !knows_end(position)).unwrap_or(0);
+        if context.draining
+            && self.quiet >= QUIET_FETCHES
+            && let Some(at) = of_here(&|position| position.end.is_none())
+        {
             let request = list_request(context, self.positions[at].place, -1);
             self.link.send(&request, LIST_OFFSETS_VERSION, context);
             self.asked = Some(Asked::Latest { at });
             return;
         }
-        self.fetch(context);
+        self.fetches += 1;
+        self.fetch(&here, context);
     }
 
-    fn fetch(&mut self, context: &mut Context<'_>) {
-        let forgotten = self.pause(context);
+    fn fetch(&mut self, here: &[bool], context: &mut Context<'_>) {
+        let forgotten = self.pause(here, context);
         let bytes_max = context.dice.skewed(1, 60_000) as i32;
         let mut topics: Vec<FetchTopic> = Vec::new();
         let mut ops = BTreeMap::new();
-        for position in self.positions.iter_mut().filter(|position| !position.is_paused) {
+        let node = context.source(self.link.host());
+        for (position, _) in
+            self.positions.iter_mut().zip(here).filter(|(position, here)| **here && !position.is_paused)
+        {
             let op = context.ids.op();
-            context.record(Event::FetchInvoked { op, partition: position.place.partition });
+            context.record(Event::FetchInvoked { op, partition: position.place.partition, node });
             ops.insert(position.place.partition.0, op);
             if position.told == Some(position.offset) {
                 continue;
@@ -143,15 +188,16 @@ impl SessionReader {
     }
 
     /// Now and then a partition leaves the session, or comes back.
-    fn pause(&mut self, context: &mut Context<'_>) -> Vec<ForgottenTopic> {
-        if context.draining {
+    fn pause(&mut self, here: &[bool], context: &mut Context<'_>) -> Vec<ForgottenTopic> {
+        let awake = self.positions.iter().zip(here).filter(|(position, here)| **here && !position.is_paused);
+        let awake = awake.count();
+        if context.draining || awake == 0 {
             self.positions.iter_mut().for_each(|position| position.is_paused = false);
         }
         if context.draining || self.positions.len() < 2 || context.dice.below(12) > 0 {
             return Vec::new();
         }
         let at = context.dice.index(self.positions.len());
-        let awake = self.positions.iter().filter(|position| !position.is_paused).count();
         let position = &mut self.positions[at];
         if position.is_paused {
             position.is_paused = false;
@@ -294,10 +340,15 @@ impl SessionReader {
             context.fail("errors fit what was asked", detail);
         }
         context.counters.count("client: reader refused, tries again");
+        if !context.is_alone() {
+            self.link.mislead();
+            self.link.close(context);
+            self.forget_session();
+        }
     }
 
     fn is_at_end(&self) -> bool {
-        self.positions.iter().all(|position| position.end.is_some_and(|end| position.offset >= end))
+        self.positions.iter().all(Position::is_at_end)
     }
 }
 
@@ -315,7 +366,7 @@ impl Client for SessionReader {
         if context.draining && self.is_at_end() {
             return;
         }
-        if !self.link.connect(context) {
+        if !self.reach(context) {
             return context.wake_soon(20_000);
         }
         self.ask(context);

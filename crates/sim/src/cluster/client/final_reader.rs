@@ -1,7 +1,7 @@
 //! The last reader of a world: after everything is healed it reads every partition from its first to its last offset;
 //! what it finds is what the checkers take for the truth.
 
-use super::link::Link;
+use super::link::{Link, Target};
 use super::reader::{
     LIST_OFFSETS_VERSION, fetch_request, fetched_partition, list_request, listed_offset, seen_records,
 };
@@ -53,6 +53,9 @@ impl FinalReader {
 
     fn ask(&mut self, context: &mut Context<'_>) {
         let Some(place) = self.places.last().copied() else { return };
+        if !self.link.reach(&Target::Leader(place), context) {
+            return context.wake_in(Duration::from_millis(5));
+        }
         self.asked = true;
         match &self.stage {
             Stage::Start => self.link.send(&list_request(context, place, -2), LIST_OFFSETS_VERSION, context),
@@ -67,14 +70,19 @@ impl FinalReader {
     }
 
     fn take(&mut self, frame: Bytes, context: &mut Context<'_>) -> Result<(), String> {
-        let refused = |code: ErrorCode| format!("answered with {}", code.name());
         match std::mem::take(&mut self.stage) {
             Stage::Start => {
-                let log_start = listed_offset(frame)?.map_err(refused)?;
+                let log_start = match listed_offset(frame)? {
+                    Ok(log_start) => log_start,
+                    Err(code) => return self.refused(code, Stage::Start, context),
+                };
                 self.stage = Stage::End { log_start };
             }
             Stage::End { log_start } => {
-                let high_watermark = listed_offset(frame)?.map_err(refused)?;
+                let high_watermark = match listed_offset(frame)? {
+                    Ok(high_watermark) => high_watermark,
+                    Err(code) => return self.refused(code, Stage::End { log_start }, context),
+                };
                 let records = Vec::new();
                 self.stage = Stage::Records { log_start, high_watermark, position: log_start, records };
             }
@@ -92,7 +100,10 @@ impl FinalReader {
                     }
                     // Retention goes on; what came up to here no longer says what the log holds.
                     Err(ErrorCode::OffsetOutOfRange) if context.has_retention(place) => return Ok(()),
-                    Err(code) => return Err(refused(code)),
+                    Err(code) => {
+                        let stage = Stage::Records { log_start, high_watermark, position, records };
+                        return self.refused(code, stage, context);
+                    }
                 };
                 self.note_epochs(answer.records.clone(), context);
                 let more = seen_records(&mut answer, position);
@@ -105,6 +116,17 @@ impl FinalReader {
             }
         }
         self.close_partition(context);
+        Ok(())
+    }
+
+    /// Leaders go back to where they belong for a while after everything was healed; nothing else is an excuse.
+    fn refused(&mut self, code: ErrorCode, stage: Stage, context: &mut Context<'_>) -> Result<(), String> {
+        if context.is_alone() || code != ErrorCode::NotLeaderOrFollower {
+            return Err(format!("answered with {}", code.name()));
+        }
+        context.counters.count("client: last reader goes to another leader");
+        self.link.mislead();
+        self.stage = stage;
         Ok(())
     }
 
@@ -143,9 +165,6 @@ impl Client for FinalReader {
     fn wake(&mut self, context: &mut Context<'_>) {
         if self.asked || self.places.is_empty() {
             return;
-        }
-        if !self.link.connect(context) {
-            return context.wake_in(Duration::from_millis(5));
         }
         self.ask(context);
     }

@@ -9,12 +9,12 @@ use kafka::wire::Uuid;
 const ROTTEN_MAX: usize = 2;
 
 impl World {
-    /// Lets a bit of a segment rot, if this seed has that trouble.
+    /// Lets a bit of a segment rot, if this seed has that trouble (worlds of one node).
     pub(super) fn rot(&mut self) {
-        if !self.swarm.rot || self.damage.len() >= ROTTEN_MAX || self.live.is_none() {
+        if !self.swarm.rot || self.damage.len() >= ROTTEN_MAX || self.hosts[0].live.is_none() {
             return;
         }
-        let Some((path, _)) = self.disk.rot("segments") else { return };
+        let Some((path, _)) = self.hosts[0].disk.rot("segments") else { return };
         // A rotten index is built again; nobody notices.
         let Some(damage) = segment(&path) else { return };
         self.counters.count("world: segment rotten");
@@ -26,7 +26,7 @@ impl World {
     pub(super) fn bound_damage(&mut self) {
         for damage in self.damage.iter_mut().filter(|damage| damage.to.is_none()) {
             let hex: String = damage.topic.0.iter().map(|byte| format!("{byte:02x}")).collect();
-            let names = self.disk.peek(&format!("segments/{hex}/{}", damage.index));
+            let names = self.hosts[0].disk.peek(&format!("segments/{hex}/{}", damage.index));
             damage.to =
                 names.iter().filter_map(|name| base_offset(name)).filter(|base| *base > damage.from).min();
         }

@@ -1,0 +1,459 @@
+//! A machine with its disk and clock, and the node of one life with its driver: sessions and frames on each connection, the
+//! node's timer, and the start after a crash. The same duties as `runtime`, in one thread.
+
+use super::lanes::LaneQueue;
+use super::{FAILED_STARTS_MAX, Happening, HostIndex, Mutant, ROOMY, WALL_START_MS, World};
+use crate::dice::Dice;
+use crate::disk::{CRASHED, SimDisk};
+use crate::outcome::Failure;
+use broker::config::Given;
+use broker::request::{ClientInfo, ConnectionId, Endpoint, Token};
+use broker::{Effect, Event, Node, NodeConfig, Response};
+use kafka::frame::FrameReader;
+use kafka::session::{Pending, Session, SessionConfig, SessionError, Step};
+use model::{Mono, NodeId, Now, TopicId, WallMs};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Options, Reader, Segments, Wal};
+
+/// The cluster that every simulated disk belongs to.
+const CLUSTER: [u8; 16] = *b"simulated-world!";
+/// Most unanswered requests of a connection that the node takes on. Clients here have far fewer, but for the one that
+/// waits for no answer while the disk stalls.
+const UNANSWERED_MAX: usize = 5_000;
+
+/// An answer's place in the order of its connection.
+enum Place {
+    Asked(Token, Option<Pending>),
+    Ready(Option<bytes::Bytes>),
+}
+
+struct Peer {
+    session: Session,
+    frames: FrameReader,
+    places: VecDeque<Place>,
+}
+
+/// One machine of the world.
+pub struct Host {
+    pub disk: SimDisk,
+    pub live: Option<Live>,
+    pub starting: Option<Live>,
+    /// Processes that were started here so far.
+    pub life: u64,
+    pub failed_starts: u32,
+    pub wall_offset_ms: i64,
+    drift_ppm: i64,
+    /// What came for a process that is stopped (`kill -STOP`), in order; none while it runs.
+    pub held: Option<Vec<Happening>>,
+    /// The machine is gone without a word: nothing that is sent to it comes back as refused.
+    pub is_silent: bool,
+}
+
+impl Host {
+    pub fn new(dice: &mut Dice) -> Host {
+        Host {
+            disk: SimDisk::new(dice.next(), ROOMY),
+            live: None,
+            starting: None,
+            life: 0,
+            failed_starts: 0,
+            wall_offset_ms: WALL_START_MS,
+            drift_ppm: dice.between(0, 400) as i64 - 200,
+            held: None,
+            is_silent: false,
+        }
+    }
+
+    /// What the host's wall clock shows.
+    fn wall(&self, mono: Mono) -> WallMs {
+        let millis = (mono.0 / 1_000_000) as i64;
+        WallMs(self.wall_offset_ms + millis + millis * self.drift_ppm / 1_000_000)
+    }
+}
+
+/// The id of the node on a host.
+pub fn node_id(host: HostIndex) -> NodeId {
+    NodeId(host as i32 + 1)
+}
+
+/// The host of a node.
+pub fn host_of(node: NodeId) -> HostIndex {
+    (node.0 - 1) as usize
+}
+
+/// The node of one life.
+pub struct Live {
+    node: Node,
+    pub wal: Wal<SimDisk>,
+    pub segments: Segments<SimDisk>,
+    pub reader: Reader<SimDisk>,
+    pub lanes: [LaneQueue; 3],
+    peers: BTreeMap<ConnectionId, Peer>,
+    connection_of: BTreeMap<Token, ConnectionId>,
+    session_config: Arc<SessionConfig>,
+    effects: Vec<Effect>,
+    settle_waits: bool,
+    timer_at: Option<Mono>,
+}
+
+impl World {
+    // Start and end
+
+    /// The process starts: recovery, then the node.
+    pub(super) fn on_start(&mut self, at: HostIndex) {
+        if self.hosts[at].live.is_some() || self.hosts[at].starting.is_some() {
+            return;
+        }
+        if std::mem::take(&mut self.hosts[at].is_silent) {
+            // Whoever still talks to the process before this one hears now that it is gone.
+            self.hang_up(at);
+        }
+        let honest = self.healed || self.hosts[at].failed_starts > FAILED_STARTS_MAX;
+        let host = &mut self.hosts[at];
+        host.disk = host.disk.restart();
+        host.life += 1;
+        let is_restart = host.life > 1;
+        if honest {
+            host.disk.set_faults(Default::default());
+            host.disk.set_capacity(ROOMY);
+        } else if self.swarm.crash_in_recovery && self.dice.coin() {
+            let calls = self.dice.skewed(1, 60);
+            let kind = self.crash_kind();
+            self.hosts[at].disk.crash_at_call(calls, kind);
+        }
+        if is_restart {
+            self.saw_restart();
+        }
+        match self.open(at) {
+            Ok(live) => {
+                let host = &mut self.hosts[at];
+                host.failed_starts = 0;
+                host.starting = Some(live);
+                self.queue.after(host.disk.take_elapsed(), Happening::Up(at));
+            }
+            Err(detail) => {
+                self.hosts[at].failed_starts += 1;
+                self.counters.count("node: start failed");
+                if honest {
+                    let failure = Failure::new("the node starts on an honest disk", detail);
+                    self.failure.get_or_insert(failure);
+                }
+                if self.hosts[at].disk.crashed().is_none() {
+                    let kind = self.crash_kind();
+                    self.hosts[at].disk.crash(kind);
+                }
+                self.on_death(at);
+            }
+        }
+    }
+
+    fn open(&mut self, at: HostIndex) -> Result<Live, String> {
+        let options = Options {
+            cluster: Some(CLUSTER),
+            node: node_id(at),
+            wal: self.swarm.wal,
+            mutant: match self.mutant {
+                Some(Mutant::Storage(mutant)) => Some(mutant),
+                _ => None,
+            },
+        };
+        let opened = storage::open(Arc::new(self.hosts[at].disk.clone()), options)
+            .map_err(|error| error.to_string())?;
+        if let Some(damage) = &opened.recovered.damage
+            && self.damage.is_empty()
+        {
+            let failure = Failure::new("no damage where none was done", damage.clone());
+            self.failure.get_or_insert(failure);
+        }
+        if !opened.recovered.shards.is_empty() {
+            self.counters.count("node: recovered from a checkpoint");
+        }
+        if opened.recovered.entries.iter().any(|(_, entries)| !entries.is_empty()) {
+            self.counters.count("node: recovered entries");
+        }
+        let cluster_id = TopicId(CLUSTER).base64();
+        let given = |name: &str, value: &str| Given {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            origin: "the simulated world".to_owned(),
+        };
+        let (settings, _) = broker::config::parse_node(&[vec![
+            given("group.initial.rebalance.delay.ms", "20"),
+            given("group.min.session.timeout.ms", "100"),
+            given("log.retention.check.interval.ms", &self.swarm.retention_check_millis.to_string()),
+        ]])?;
+        let config = NodeConfig {
+            node: node_id(at),
+            voters: (0..self.hosts.len()).map(node_id).collect(),
+            cluster_id: cluster_id.clone(),
+            endpoint: Endpoint { node: node_id(at), host: "node".into(), port: 9092, rack: None },
+            seed: self.dice.next(),
+            settings,
+            data_shards: self.swarm.data_shards,
+            tail_bytes_max: self.swarm.tail_bytes_max,
+            log_kept_bytes: self.swarm.log_kept_bytes,
+            checkpoint_bytes: self.swarm.checkpoint_bytes,
+            wal_held_bytes_max: self.swarm.wal_held_bytes_max,
+            mutant: match self.mutant {
+                Some(Mutant::Broker(mutant)) => Some(mutant),
+                _ => None,
+            },
+            group_mutant: match self.mutant {
+                Some(Mutant::Group(mutant)) => Some(mutant),
+                _ => None,
+            },
+            consensus_mutant: match self.mutant {
+                Some(Mutant::Consensus(mutant)) => Some(mutant),
+                _ => None,
+            },
+        };
+        let node = Node::new(config, opened.recovered, self.now(at))?;
+        Ok(Live {
+            node,
+            wal: opened.wal,
+            segments: opened.segments,
+            reader: opened.reader,
+            lanes: Default::default(),
+            peers: BTreeMap::new(),
+            connection_of: BTreeMap::new(),
+            session_config: Arc::new(SessionConfig::new(cluster_id, node_id(at))),
+            effects: Vec::new(),
+            settle_waits: false,
+            timer_at: None,
+        })
+    }
+
+    pub(super) fn on_up(&mut self, at: HostIndex) {
+        let host = &mut self.hosts[at];
+        let Some(live) = host.starting.take() else { return };
+        host.live = Some(live);
+        let life = host.life;
+        self.net.listens(at, true);
+        self.dial_all(at);
+        self.on_settle(at, life);
+    }
+
+    /// The node of a host while this life of it lasts.
+    pub(super) fn live_of(&mut self, at: HostIndex, life: u64) -> Option<&mut Live> {
+        let host = &mut self.hosts[at];
+        host.live.as_mut().filter(|_| life == host.life)
+    }
+
+    pub(super) fn shut_down(&mut self, at: HostIndex) {
+        if self.hosts[at].live.is_some() {
+            self.step(at, Event::Shutdown);
+        }
+    }
+
+    fn on_stop(&mut self, at: HostIndex, reason: Option<String>) {
+        let is_crashed = self.hosts[at].disk.crashed().is_some();
+        match reason {
+            None => {
+                self.counters.count("node: clean shutdown");
+                let kind = self.crash_kind();
+                self.hosts[at].disk.crash(kind);
+            }
+            Some(_) if is_crashed => {}
+            Some(reason) if reason.contains("input/output error") || reason.contains(CRASHED) => {
+                self.counters.count("node: stopped by a failing device");
+                let kind = self.crash_kind();
+                self.hosts[at].disk.crash(kind);
+            }
+            Some(reason) => {
+                let failure = Failure::new("the node stops only when its device fails", reason);
+                self.failure.get_or_insert(failure);
+            }
+        }
+        self.on_death(at);
+    }
+
+    // Connections
+
+    pub(super) fn on_bytes(&mut self, at: HostIndex, id: ConnectionId, bytes: &[u8]) {
+        let Some(live) = &mut self.hosts[at].live else { return };
+        let config = &live.session_config;
+        let peer = live.peers.entry(id).or_insert_with(|| Peer {
+            session: Session::new(
+                Arc::clone(config),
+                ClientInfo { client_id: String::new(), host: "client".into() },
+            ),
+            frames: FrameReader::default(),
+            places: VecDeque::new(),
+        });
+        peer.frames.feed(bytes);
+        let mut events = Vec::new();
+        loop {
+            let frame = match peer.frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => return self.client_was_cut(id, error.to_string()),
+            };
+            match peer.session.on_frame(frame) {
+                Ok(Step::Reply(answer)) => {
+                    peer.places.push_back(Place::Ready(Some(answer.into_contiguous())))
+                }
+                Ok(Step::Ask { pending, request, client, .. }) => {
+                    self.next_token += 1;
+                    let token = Token(self.next_token);
+                    peer.places.push_back(Place::Asked(token, Some(pending)));
+                    live.connection_of.insert(token, id);
+                    events.push(Event::Request { token, connection: id, client, request });
+                }
+                Err(error) => return self.client_was_cut(id, error.to_string()),
+            }
+        }
+        assert!(peer.places.len() <= UNANSWERED_MAX, "clients here wait for their answers");
+        events.into_iter().for_each(|event| self.step(at, event));
+        self.write_answers(at, id);
+    }
+
+    /// Honest clients send nothing that the node must refuse to read.
+    fn client_was_cut(&mut self, id: ConnectionId, error: String) {
+        let failure = Failure::new("honest requests are understood", error);
+        self.failure.get_or_insert(failure);
+        self.net.close_node(id, &mut self.queue);
+    }
+
+    pub(super) fn on_closed(&mut self, at: HostIndex, id: ConnectionId) {
+        let Some(live) = &mut self.hosts[at].live else { return };
+        if live.peers.remove(&id).is_some() {
+            live.connection_of.retain(|_, connection| *connection != id);
+            self.step(at, Event::ConnectionClosed(id));
+        }
+    }
+
+    fn on_reply(&mut self, at: HostIndex, token: Token, response: Response) {
+        let Some(live) = &mut self.hosts[at].live else { return };
+        let Some(id) = live.connection_of.remove(&token) else { return };
+        let peer = live.peers.get_mut(&id).expect("an unanswered request has a peer");
+        let place = peer
+            .places
+            .iter_mut()
+            .find(|place| matches!(place, Place::Asked(asked, _) if *asked == token))
+            .expect("an answer has its place");
+        let Place::Asked(_, pending) = place else { unreachable!("found as such") };
+        let pending = pending.take().expect("answered once");
+        match peer.session.reply(pending, response) {
+            Ok(answer) => *place = Place::Ready(answer.map(kafka::wire::Segments::into_contiguous)),
+            Err(SessionError::SilentProduce { .. }) => {
+                // The client hears nothing but the end of its connection.
+                self.counters.count("node: connection closed for a produce without an answer");
+                self.on_closed(at, id);
+                return self.net.close_node(id, &mut self.queue);
+            }
+            Err(error) => return self.client_was_cut(id, error.to_string()),
+        }
+        self.write_answers(at, id);
+    }
+
+    fn write_answers(&mut self, at: HostIndex, id: ConnectionId) {
+        let live = self.hosts[at].live.as_mut();
+        let Some(peer) = live.and_then(|live| live.peers.get_mut(&id)) else { return };
+        while let Some(Place::Ready(_)) = peer.places.front() {
+            if let Some(Place::Ready(Some(answer))) = peer.places.pop_front() {
+                self.net.send_to_client(id, answer, &mut self.queue, &mut self.counters);
+            }
+        }
+    }
+
+    // The node
+
+    /// Both clocks of a host.
+    fn now(&mut self, at: HostIndex) -> Now {
+        let mono = self.queue.now();
+        let wall = self.hosts[at].wall(mono);
+        self.node_clock_ms = self.node_clock_ms.max(wall.0);
+        Now { mono, wall }
+    }
+
+    pub(super) fn step(&mut self, at: HostIndex, event: Event) {
+        let now = self.now(at);
+        let host = &mut self.hosts[at];
+        let Some(live) = &mut host.live else { return };
+        live.node.step(now, event, &mut live.effects);
+        if !std::mem::replace(&mut live.settle_waits, true) {
+            let wait = Duration::from_micros(self.dice.below(80));
+            self.queue.after(wait, Happening::Settle(at, host.life));
+        }
+    }
+
+    pub(super) fn on_settle(&mut self, at: HostIndex, life: u64) {
+        let now = self.now(at);
+        let Some(live) = self.live_of(at, life) else { return };
+        live.settle_waits = false;
+        live.node.settle(now, &mut live.effects);
+        self.carry_out(at);
+        self.set_timer(at);
+    }
+
+    /// How the nodes are, for the report of a failure.
+    pub(super) fn status(&mut self) -> String {
+        let hosts: Vec<String> = (0..self.hosts.len()).map(|at| self.status_of(at)).collect();
+        format!("{}; {:?}", hosts.join("; "), self.swarm)
+    }
+
+    fn status_of(&mut self, at: HostIndex) -> String {
+        let now = self.now(at);
+        let Some(live) = &mut self.hosts[at].live else { return format!("node {} is down", at + 1) };
+        let mut effects = Vec::new();
+        live.node.step(now, Event::Observe(Token(0)), &mut effects);
+        let status = effects.into_iter().find_map(|effect| match effect {
+            Effect::Status(_, status) => Some(status),
+            _ => None,
+        });
+        let lanes = live.lanes.each_ref().map(LaneQueue::load);
+
+        format!("node {}: {status:?}, lanes {lanes:?}", at + 1)
+    }
+
+    fn set_timer(&mut self, at: HostIndex) {
+        let now = self.queue.now();
+        let host = &mut self.hosts[at];
+        let Some(live) = &mut host.live else { return };
+        if let Some(deadline) = live.node.next_deadline()
+            && live.timer_at.is_none_or(|set| deadline < set)
+        {
+            live.timer_at = Some(deadline.max(now));
+            self.queue.at(deadline, Happening::Timer(at, host.life));
+        }
+    }
+
+    pub(super) fn on_timer(&mut self, at: HostIndex, life: u64) {
+        let now = self.queue.now();
+        let Some(live) = self.live_of(at, life) else { return };
+        if live.timer_at.is_some_and(|set| set <= now) {
+            live.timer_at = None;
+        }
+        if live.node.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.step(at, Event::Timer);
+        } else {
+            self.set_timer(at);
+        }
+    }
+
+    /// Storage jobs first, then messages to peers and answers, as the real driver does.
+    fn carry_out(&mut self, at: HostIndex) {
+        let Some(live) = &mut self.hosts[at].live else { return };
+        let effects = std::mem::take(&mut live.effects);
+        let mut rest = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Start { id, job } => self.enqueue(at, id, job),
+                other => rest.push(other),
+            }
+            if self.hosts[at].live.is_none() {
+                return;
+            }
+        }
+        for effect in rest {
+            match effect {
+                Effect::Reply { token, response } => self.on_reply(at, token, response),
+                Effect::Send { to, message } => self.send_to_peer(at, host_of(to), &message),
+                Effect::Stop(reason) => return self.on_stop(at, reason),
+                Effect::Start { .. } | Effect::Status(..) | Effect::Log(..) => {}
+            }
+        }
+    }
+}
