@@ -80,8 +80,9 @@ pub enum Mutant {
 /// Mutants of the coordinator that no world of one node can show: proposals are dropped when a leadership is lost, and the
 /// only voter never loses its own.
 const GROUP_OF_SEVERAL: [GroupMutant; 1] = [GroupMutant::DropKeepsSpeculation];
-/// Mutants of the broker that need followers.
-const BROKER_OF_SEVERAL: [broker::Mutant; 1] = [broker::Mutant::ManifestMissesRange];
+/// Mutants of the broker that need followers, or a leader that finds its predecessor's creation of a topic unfinished.
+const BROKER_OF_SEVERAL: [broker::Mutant; 2] =
+    [broker::Mutant::ManifestMissesRange, broker::Mutant::DeletionEndsWithCreation];
 
 impl Mutant {
     /// Every one of broker and coordinator that a world of one node must kill.
