@@ -77,6 +77,13 @@ class Peer:
         """Fresh storage, all nodes answering."""
         self.boot = self.sh(f"start{self.nodes}").strip().splitlines()[-1]
 
+    def up(self, node, seconds_max):
+        """Starts a node again on its storage. Whether it answers by then is the next measurement's to say: a server may take for ever."""
+        try:
+            subprocess.run([self.script, "up", str(node)], env=self.env, stdout=subprocess.DEVNULL, timeout=seconds_max)
+        except subprocess.TimeoutExpired:
+            pass
+
     def pids(self):
         return [line.split()[1] for line in self.sh("pids").splitlines()]
 

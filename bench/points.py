@@ -13,6 +13,7 @@ from peer import LOAD, PEERS, load, seconds, wait_until_quiet
 
 SETS = ("disk", "start", "tput", "sync", "e2e", "consume", "many", "failover")
 SETTLE_S = 3
+RESTART_S_MAX = 120  # a server that acknowledges nothing so long after a kill has not come back, as far as a table goes
 
 
 def run(o, peers, out):
@@ -123,9 +124,13 @@ def many(o, peer, pair, partitions, out, common):
         began = time.time()
         with open(os.path.join(PEERS, "restarted_at"), "w", encoding="ascii") as f:
             f.write(f"{began:.6f}")
-        peer.sh("up", 1)
-        out.add(peer, pair, load(peer, "firstack", f"{partitions} partitions: restart to first ack", since=os.path.join(PEERS, "restarted_at"),
-                                 **{"topic": "after-restart", "rf": common["rf"]}))
+        label = f"{partitions} partitions: restart to first ack"
+        peer.up(1, RESTART_S_MAX)
+        found = load(peer, "firstack", label, since=os.path.join(PEERS, "restarted_at"), wait=f"{RESTART_S_MAX}s",
+                     topic="after-restart", rf=common["rf"])
+        if "first_ack_ms" not in found:
+            found["not_reached"] = {"first_ack": RESTART_S_MAX}
+        out.add(peer, pair, found)
     peer.sh("wipe")
 
 

@@ -28,6 +28,12 @@ FIGURES = (
     ("foreign", lambda r: r.get("foreign_cpu_s"), "foreign CPU s"),
 )
 
+UNITS = {name: unit for name, _, unit in FIGURES}
+
+
+def unreached(seconds):
+    return f"not reached in {seconds} s"
+
 
 def total(nodes, part):
     return sum(n.get(part, 0) for n in nodes) if nodes else None
@@ -46,6 +52,7 @@ def one_line(result):
     if "error" in result:
         return f"ERROR {result['error']}"
     parts = [f"{value:g} {unit}" for (name, _, unit) in FIGURES if (value := figures(result).get(name)) is not None]
+    parts += [f"{UNITS[name]}: {unreached(limit)}" for name, limit in (result.get("not_reached") or {}).items()]
     if back := result.get("readback"):
         parts.append(f"lost {back['acked_lost']} duplicated {back['duplicates']} reordered {back['reordered']}")
     if result.get("errors"):
@@ -63,18 +70,22 @@ def table(results):
     """Markdown; the first server that appears is A."""
     servers = list(dict.fromkeys(name_of(r) for r in results))
     rows = collections.OrderedDict()  # (label, figure) -> {server: {pair: value}}
+    missed = {}  # (label, figure, server) -> seconds waited in a repetition that did not get there
     for r in results:
         for figure, value in figures(r).items():
             row = rows.setdefault((r.get("label", ""), figure), {})
             row.setdefault(name_of(r), {})[r.get("pair", 0)] = value
-    units = {name: unit for name, _, unit in FIGURES}
+        for figure, limit in (r.get("not_reached") or {}).items():
+            rows.setdefault((r.get("label", ""), figure), {})
+            missed[(r.get("label", ""), figure, name_of(r))] = limit
     head = ["load", "figure", *servers] + (["ratio A/B, median of pairs", "lowest-highest"] if len(servers) == 2 else [])
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for (label, figure), values in rows.items():
-        cells = [label, units[figure]]
+        cells = [label, UNITS[figure]]
         for server in servers:
             got = list(values.get(server, {}).values())
-            cells.append(number(statistics.median(got)) if got else "-")
+            limit = missed.get((label, figure, server))
+            cells.append(unreached(limit) if limit else number(statistics.median(got)) if got else "-")
         if len(servers) == 2:
             cells += ratio(values, servers) if figure != "foreign" else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
