@@ -248,8 +248,9 @@ pub fn write<D: Disk>(
 ) -> Result<(), Failed> {
     let path = SLOTS[slot];
     let is_new = !disk.exists(path).map_err(Failed::Before)?;
-    reserve(disk, SLOTS[1 - slot], size(content)).map_err(Failed::Before)?;
-    write_to(disk, path, is_new, content, mutant)?;
+    let head = encode(content);
+    reserve(disk, SLOTS[1 - slot], size(content, &head)).map_err(Failed::Before)?;
+    write_to(disk, path, is_new, (content, &head), mutant)?;
     if is_new && mutant != Some(Mutant::DirectoryNotSynced) {
         disk.sync_dir("").map_err(Failed::Sync)?;
     }
@@ -266,17 +267,17 @@ fn reserve<D: Disk>(disk: &D, path: &str, size: u64) -> io::Result<()> {
 }
 
 /// Bytes that a slot takes: with those that it will take when all its segments are let go.
-fn size(content: &Content) -> u64 {
+fn size(content: &Content, head: &[u8]) -> u64 {
     let states: usize = content.shards.iter().map(|shard| shard.state.len()).sum();
     let segments: usize = content.manifest.values().map(Vec::len).sum();
-    padded((encode(content).len() + states + segments * DELETE_BYTES_MAX) as u64)
+    padded((head.len() + states + segments * DELETE_BYTES_MAX) as u64)
 }
 
 /// Replaces a slot in one step by the same content, durable: for a slot that may only be in the page cache (rule 2).
 /// Neither the other slot nor this one is ever without its content meanwhile.
 pub fn settle<D: Disk>(disk: &D, slot: usize, content: &Content) -> Result<(), Failed> {
     const SETTLING: &str = "checkpoint.new";
-    write_to(disk, SETTLING, true, content, None)?;
+    write_to(disk, SETTLING, true, (content, &encode(content)), None)?;
     disk.rename(SETTLING, SLOTS[slot]).map_err(Failed::Before)?;
     disk.sync_dir("").map_err(Failed::Sync)
 }
@@ -285,15 +286,14 @@ fn write_to<D: Disk>(
     disk: &D,
     path: &str,
     is_new: bool,
-    content: &Content,
+    (content, head): (&Content, &[u8]),
     mutant: Option<Mutant>,
 ) -> Result<(), Failed> {
-    let head = encode(content);
     let file = if is_new { disk.create(path) } else { disk.open(path) }.map_err(Failed::Before)?;
-    file.allocate(size(content)).map_err(Failed::Before)?;
+    file.allocate(size(content, head)).map_err(Failed::Before)?;
     let states = content.shards.iter().filter(|shard| !shard.state.is_empty());
     let pieces: Vec<IoSlice<'_>> =
-        std::iter::once(IoSlice::new(&head)).chain(states.map(|shard| IoSlice::new(&shard.state))).collect();
+        std::iter::once(IoSlice::new(head)).chain(states.map(|shard| IoSlice::new(&shard.state))).collect();
     file.write_at(0, &pieces).map_err(Failed::Before)?;
     if mutant != Some(Mutant::CheckpointNotSynced) {
         sync(&file, mutant).map_err(Failed::Sync)?;

@@ -197,7 +197,7 @@ impl<D: Disk> Segments<D> {
             deletes.iter().for_each(|(partition, base)| drop(self.disk.unlink(&path(partition, *base))));
         }
         self.make_durable(work)?;
-        let content = self.content(work, shards, clean, &deletes);
+        let content = self.content(std::mem::take(&mut work.manifest), shards, clean, &deletes);
         let slot = if self.mutant == Some(Mutant::CheckpointOneSlot) { 0 } else { 1 - self.slot };
         match checkpoint::write(&*self.disk, slot, &content, self.mutant) {
             Ok(()) => {}
@@ -207,7 +207,7 @@ impl<D: Disk> Segments<D> {
         self.known.on_checkpoint(content.sequence, &content.shards, content.clean);
         (self.slot, self.sequence, self.shards) = (slot, content.sequence, content.shards);
         (self.deletes, self.unlinked) = (deletes, BTreeSet::new());
-        self.manifest = std::mem::take(&mut work.manifest);
+        self.manifest = content.manifest;
         self.unlink_deletes()
     }
 
@@ -218,7 +218,7 @@ impl<D: Disk> Segments<D> {
 
     fn content(
         &self,
-        work: &Work<D::File>,
+        manifest: Manifest,
         shards: Vec<ShardCheckpoint>,
         clean: bool,
         deletes: &BTreeSet<(PartitionId, Offset)>,
@@ -234,7 +234,7 @@ impl<D: Disk> Segments<D> {
             epoch: state.epoch,
             clean: clean && covered,
             shards,
-            manifest: work.manifest.clone(),
+            manifest,
             deletes: deletes.iter().copied().collect(),
         }
     }
