@@ -11,6 +11,7 @@ use crate::partition::PartitionLog;
 use crate::producer::{AppendedBatch, ProducerState};
 use crate::shard::Snapshot;
 use model::{LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ProducerId, ShardId, TopicId, WallMs};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ fn commands() -> Vec<Command> {
     own.into_iter().chain(groups.map(Command::Group)).chain(catalog.map(Command::Catalog)).collect()
 }
 
-fn snapshot() -> Snapshot {
+fn snapshot() -> Snapshot<'static> {
     let mut catalog = Catalog::default();
     for command in commands() {
         if let Command::Catalog(command) = command
@@ -146,7 +147,7 @@ fn snapshot() -> Snapshot {
     let groups = [("left", left), ("readers", working), ("simple", simple)];
     Snapshot {
         epoch: 4,
-        partitions: vec![(PARTITION, log)],
+        partitions: vec![(PARTITION, Cow::Owned(log))],
         groups: GroupTable { groups: groups.map(|(name, group)| (name.to_owned(), group)).into() },
         catalog: Some(catalog),
     }

@@ -17,6 +17,7 @@ use model::job::{PartitionSegments, SegmentMeta, ShardCheckpoint};
 use model::limits::ENTRY_PAYLOAD_BYTES_MAX;
 use model::{Entry, EntryKind, LeaderEpoch, LogIndex, PartitionId, Payload, ShardId, StoredBatch, Term};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Most commands in one entry.
@@ -77,19 +78,20 @@ const STATE_VERSION: [u8; 2] = [0xff, 2];
 
 /// The state of a shard as checkpoints keep it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Snapshot {
+pub(crate) struct Snapshot<'a> {
     pub(crate) epoch: i32,
-    pub(crate) partitions: Vec<(PartitionId, PartitionLog)>,
+    /// Written where they are: a node with many partitions has no time to copy them all.
+    pub(crate) partitions: Vec<(PartitionId, Cow<'a, PartitionLog>)>,
     pub(crate) groups: GroupTable,
     pub(crate) catalog: Option<Catalog>,
 }
 
-impl Snapshot {
+impl Snapshot<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, STATE_VERSION.to_vec()).expect("plain data always serializes")
     }
 
-    pub(crate) fn decode(shard: ShardId, bytes: &[u8]) -> Result<Snapshot, DescriptorError> {
+    pub(crate) fn decode(shard: ShardId, bytes: &[u8]) -> Result<Snapshot<'static>, DescriptorError> {
         let shard = shard.0;
         let body = bytes.strip_prefix(&STATE_VERSION).ok_or_else(|| {
             DescriptorError(format!(
@@ -162,7 +164,8 @@ impl Shard {
         let snapshot = Snapshot::decode(checkpoint.shard, &checkpoint.state)?;
         self.epoch = LeaderEpoch(snapshot.epoch);
         self.coordinator.restore(snapshot.groups);
-        for (id, mut log) in snapshot.partitions {
+        for (id, log) in snapshot.partitions {
+            let mut log = log.into_owned();
             if self.mutant == Some(Mutant::LogStartForgotten) {
                 log.log_start = model::Offset(0);
             }
@@ -178,16 +181,14 @@ impl Shard {
 
     /// The state now. `catalog` is the metadata group's.
     pub fn checkpoint(&self, catalog: Option<&Catalog>) -> ShardCheckpoint {
-        let strip = |log: &PartitionLog| {
-            let mut log = log.clone();
-            if self.mutant == Some(Mutant::ProducersForgotten) {
-                log.producers.clear();
-            }
-            log
-        };
+        let mut partitions: Vec<_> =
+            self.partitions.iter().map(|(id, partition)| (*id, Cow::Borrowed(&partition.log))).collect();
+        if self.mutant == Some(Mutant::ProducersForgotten) {
+            partitions.iter_mut().for_each(|(_, log)| log.to_mut().producers.clear());
+        }
         let snapshot = Snapshot {
             epoch: self.epoch.0,
-            partitions: self.partitions.iter().map(|(id, partition)| (*id, strip(&partition.log))).collect(),
+            partitions,
             groups: self.coordinator.snapshot(),
             catalog: catalog.cloned(),
         };
@@ -216,7 +217,7 @@ impl Shard {
     pub(crate) fn install(
         &mut self,
         (applied, applied_term): (LogIndex, Term),
-        state: Snapshot,
+        state: Snapshot<'_>,
         strays: &mut BTreeMap<PartitionId, Vec<SegmentMeta>>,
     ) -> BTreeMap<PartitionId, Partition> {
         assert!(!self.serving, "a leader installs no state");
@@ -224,6 +225,7 @@ impl Shard {
         for (id, log) in state.partitions {
             let stray = strays.remove(&id).unwrap_or_default();
             let segments = before.get(&id).map_or(stray, |partition| partition.segments.clone());
+            let log = log.into_owned();
             let is_whole = !segments.is_empty() || log.log_start >= log.log_end;
             assert!(is_whole, "the records of a state are there before it is installed");
             self.partitions.insert(id, Partition::restored(id, log, segments));

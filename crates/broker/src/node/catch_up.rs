@@ -58,7 +58,7 @@ struct Install {
     index: LogIndex,
     term: Term,
     voters: Vec<u64>,
-    state: Snapshot,
+    state: Snapshot<'static>,
     source: NodeId,
     /// Records still to come: from where to where.
     wanted: BTreeMap<PartitionId, (Offset, Offset)>,
@@ -309,6 +309,7 @@ impl Node {
             *next = first;
             let known = install.state.partitions.iter_mut().find(|(id, _)| *id == pull.partition);
             if let Some((_, log)) = known {
+                let log = log.to_mut();
                 log.trim(first.min(log.log_end));
             }
             // What is here, or on its way into a segment, would be followed by a gap.

@@ -109,16 +109,18 @@ impl Node {
         for at in 0..self.shards.len() {
             let catalog = (at == 0).then_some(&self.catalog);
             job.shards.push(self.shards[at].checkpoint(catalog));
-            let ids: Vec<PartitionId> = self.shards[at].partitions.keys().copied().collect();
-            for id in ids {
+            let mut dirty = Vec::new();
+            for (id, partition) in &self.shards[at].partitions {
+                if partition.has_trimmed_segment() {
+                    job.trims.push((*id, partition.log.log_start));
+                }
+                if partition.is_dirty() {
+                    dirty.push(*id);
+                }
+            }
+            for id in dirty {
                 let settings = self.topic_settings(id.topic);
                 let partition = &self.shards[at].partitions[&id];
-                if partition.has_trimmed_segment() {
-                    job.trims.push((id, partition.log.log_start));
-                }
-                if !partition.is_dirty() {
-                    continue;
-                }
                 let mut batches = partition.unflushed();
                 if self.config.mutant == Some(Mutant::FlushSkipsBatch) && batches.len() > 1 {
                     batches.pop();
