@@ -269,6 +269,11 @@ impl Shard {
         entry.thens.extend(then);
     }
 
+    /// Bytes of batches that wait to be proposed.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.iter().map(|entry| entry.payload.size()).sum()
+    }
+
     /// Whether something waits to be proposed.
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()

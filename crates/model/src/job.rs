@@ -139,20 +139,29 @@ pub struct TimeLookup {
     pub from: Offset,
 }
 
+/// Preallocated bytes of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalRoom {
+    /// Left for appends: below a reserve the core refuses produce.
+    pub bytes: u64,
+    /// The disk gave no further file: an append beyond these bytes will find no space.
+    pub is_all: bool,
+}
+
 /// How a job ended well.
 #[derive(Clone, Debug)]
 pub enum Done {
     /// The append is durable.
     Append {
-        /// Preallocated bytes left for appends: below a reserve the core refuses produce.
-        room: u64,
+        /// What is left.
+        room: WalRoom,
         /// WAL bytes that a recovery would read now.
         held: u64,
     },
     /// Files were let go.
     Recycle {
         /// As in `Append`.
-        room: u64,
+        room: WalRoom,
         /// As in `Append`.
         held: u64,
     },

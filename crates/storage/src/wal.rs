@@ -12,7 +12,7 @@ use crate::layout::padded;
 use crate::mutant::Mutant;
 use files::{Spare, ZERO_STEP_BYTES};
 use format::{COMMIT_HEADER_BYTES, Commit, CommitHeader, FileHeader, ShardRow, body_size};
-use model::job::{Done, JobError, WalAppend, WalRecycle};
+use model::job::{Done, JobError, WalAppend, WalRecycle, WalRoom};
 use model::{LogIndex, ShardId};
 use replay::{FileSpan, newer};
 use std::collections::{BTreeMap, VecDeque};
@@ -239,7 +239,8 @@ impl<D: Disk> Wal<D> {
     }
 
     fn done(&self) -> Done {
-        Done::Append { room: self.room(), held: self.held() }
+        let room = WalRoom { bytes: self.room(), is_all: !self.has_whole_spare() };
+        Done::Append { room, held: self.held() }
     }
 
     fn commit_size(&self, append: &WalAppend) -> u64 {

@@ -87,7 +87,7 @@ impl Node {
             // Proposals wait for room in memory: whatever the sizes are set to, this must make some.
             || self.is_tail_full()
             // Nothing else gives space back.
-            || state.frees_space && self.refuses_records();
+            || state.frees_space && (self.refuses_records() || self.wal.wanted > 0);
         let ahead = || self.shards.iter().any(Shard::is_ahead_of_checkpoint) || self.is_catching_up();
         if (full || state.is_due) && ahead() {
             self.start_checkpoint(now, false, out);

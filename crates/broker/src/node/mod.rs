@@ -34,7 +34,7 @@ use crate::mutant::Mutant;
 use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Token};
 use crate::shard::{Applied, Drive, Shard, Then};
 use consensus::Role;
-use model::job::{Done, Job, JobError, JobId, WalAppend};
+use model::job::{Done, Job, JobError, JobId, WalAppend, WalRoom};
 use model::{Mono, NodeId, Now, PartitionId, ShardId, TopicId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -102,7 +102,9 @@ struct Wal {
     staged: WalAppend,
     staged_numbers: Vec<(usize, u64)>,
     under_way: Option<UnderWay>,
-    room: u64,
+    room: WalRoom,
+    /// The largest batch that was refused because of what is left and what waits for it; 0: none was, or there is more since.
+    wanted: u64,
     held: u64,
     /// Set while an append found no space and waits to be tried again.
     full: bool,
@@ -330,8 +332,12 @@ impl Node {
                 (self.wal.room, self.wal.held, self.wal.full) = (room, held, false);
                 self.wal.appends_total += 1;
                 self.on_appended(id);
+                self.look_for_wanted_room();
             }
-            Ok(Done::Recycle { room, held }) => (self.wal.room, self.wal.held) = (room, held),
+            Ok(Done::Recycle { room, held }) => {
+                (self.wal.room, self.wal.held) = (room, held);
+                self.look_for_wanted_room();
+            }
             Ok(Done::Checkpoint { changed }) => self.on_checkpoint(now, id, changed, out),
             Ok(Done::Read(batches)) => self.on_read(id, Ok(batches), out),
             Ok(Done::Lookup(found)) => self.on_lookup(id, Ok(found), out),
@@ -580,7 +586,8 @@ impl Node {
 
     /// While records are refused for want of room, only an append can bring news of more: an empty one asks.
     fn consider_room(&mut self, now: Now) {
-        if self.wal.room < WAL_RESERVE_BYTES && self.wal.under_way.is_none() && !self.wal.probe_waits {
+        let is_short = self.wal.room.bytes < WAL_RESERVE_BYTES || self.wal.wanted > 0;
+        if is_short && self.wal.under_way.is_none() && !self.wal.probe_waits {
             self.wal.probe_waits = true;
             self.set_timer(now.mono.plus(NO_SPACE_RETRY), Timer::Append);
         }
@@ -638,7 +645,27 @@ impl Node {
     /// Whether records are refused because the disk is (nearly) full.
     fn refuses_records(&self) -> bool {
         let memory_is_full = self.is_tail_full() && self.checkpoint.lacks_space();
-        self.wal.full || self.wal.room < WAL_RESERVE_BYTES || memory_is_full
+        self.wal.full || self.wal.room.bytes < WAL_RESERVE_BYTES || memory_is_full
+    }
+
+    /// Whether the log may lack room for a batch behind all that was taken before it: an append that does not fit would stand in the
+    /// way of whatever gives space back. Counted twice: the end of a file that the next commit does not fit into is lost.
+    fn lacks_room(&self, bytes: u64) -> bool {
+        let wal = &self.wal;
+        if !wal.room.is_all {
+            return false; // there is always a whole file more
+        }
+        let under_way = wal.under_way.as_ref().map_or(0, |job| staged_bytes(&job.append));
+        let pending: usize = self.shards.iter().map(Shard::pending_bytes).sum();
+        let waiting = (staged_bytes(&wal.staged) + under_way + pending) as u64;
+        wal.room.bytes < WAL_RESERVE_BYTES + 2 * (waiting + bytes)
+    }
+
+    /// Forgets that a batch was refused for want of room once it would be taken.
+    fn look_for_wanted_room(&mut self) {
+        if self.wal.wanted > 0 && !self.lacks_room(self.wal.wanted) {
+            self.wal.wanted = 0;
+        }
     }
 }
 

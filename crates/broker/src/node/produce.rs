@@ -217,7 +217,7 @@ impl Node {
     }
 
     fn check_batch(
-        &self,
+        &mut self,
         (now, acks): (Now, i16),
         batch: &ProducedBatch,
         settings: &TopicSettings,
@@ -225,9 +225,12 @@ impl Node {
         if let Some(reason) = &self.frozen {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()).into());
         }
-        if self.refuses_records() {
+        let full = || {
             let text = "the disk is full: records are refused until there is space";
-            return Err(Refusal::new(ErrorCode::KafkaStorageError, text).into());
+            Err(Refusal::new(ErrorCode::KafkaStorageError, text).into())
+        };
+        if self.refuses_records() {
+            return full();
         }
         let replicas = self.config.voters.len();
         if acks == ACKS_ALL && settings.min_insync_replicas > replicas {
@@ -246,7 +249,13 @@ impl Node {
             );
             return Err(Refusal::new(ErrorCode::MessageTooLarge, text).into());
         }
-        check_records(now, &batch.facts, settings)
+        check_records(now, &batch.facts, settings)?;
+        let size = batch.bytes.len() as u64;
+        if self.lacks_room(size) {
+            self.wal.wanted = self.wal.wanted.max(size);
+            return full();
+        }
+        Ok(())
     }
 }
 

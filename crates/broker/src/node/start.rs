@@ -12,7 +12,7 @@ use crate::producer::PRODUCERS_MAX;
 use crate::request::{ClientInfo, ConnectionId, Request, Token};
 use crate::shard::{Drive, Shard};
 use consensus::{Group, Restored};
-use model::job::{PartitionSegments, Recovered};
+use model::job::{PartitionSegments, Recovered, WalRoom};
 use model::{LogIndex, Mono, Now, PartitionId, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -91,7 +91,8 @@ impl Node {
             shards.push(shard);
         }
         let mut node = Node::assembled(config, catalog, shards, now);
-        (node.wal.room, node.wal.held) = (recovered.room, recovered.held);
+        node.wal.room = WalRoom { bytes: recovered.room, is_all: false };
+        node.wal.held = recovered.held;
         // Of partitions that were being brought up when the node stopped.
         node.catch_up.strays = segments.into_iter().map(|(id, found)| (id, found.segments)).collect();
         node.settings_changed(&mut Vec::new());

@@ -10,7 +10,7 @@ impl Node {
         if self.start.is_some() {
             conditions.push("starting: the log is being applied".to_owned());
         }
-        if self.refuses_records() && self.is_ready() {
+        if (self.refuses_records() || self.wal.wanted > 0) && self.is_ready() {
             conditions.push("the disk is full: records are refused, reads and deletes work".to_owned());
         }
         conditions.extend(self.checkpoint.trouble.clone());
@@ -29,7 +29,7 @@ impl Node {
             delayed_fetches: self.fetches.len() as u64,
             tail_bytes: self.tail_bytes as u64,
             wal_held_bytes: self.wal.held,
-            wal_room_bytes: self.wal.room,
+            wal_room_bytes: self.wal.room.bytes,
             wal_appends_total: self.wal.appends_total,
             checkpoints_total: self.checkpoint.total,
             batches_in_total: self.counters.batches_in,

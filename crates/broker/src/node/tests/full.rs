@@ -1,6 +1,7 @@
 //! A full disk with several topics: deletions, retention and DeleteRecords give space back, without a flush of the others,
 //! and a restart at that moment finds everything.
 
+use super::super::WAL_RESERVE_BYTES;
 use super::topics::{create, delete, new_topic};
 use super::{Harness, ROOM};
 use crate::request::*;
@@ -8,18 +9,26 @@ use crate::sample::batch;
 use model::{BatchHeader, ErrorCode, RecordFacts};
 use std::time::Duration;
 
-fn produce(h: &mut Harness, topic: &str) -> ErrorCode {
+fn ask(h: &mut Harness, topic: &str) -> Token {
     let bytes = batch(1, 1_000_000, None, 3000);
     let header = BatchHeader::read(&bytes).expect("header");
     let (oldest, newest) = (Some((0, header.base_timestamp)), Some((0, header.max_timestamp)));
     let facts = RecordFacts { oldest, newest, keyless: None };
     let partition = ProducePartition { index: 0, batch: Ok(ProducedBatch { header, bytes, facts }) };
     let topic = ProduceTopic { topic: TopicRef::Name(topic.into()), partitions: vec![partition] };
-    match h.call(Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(5), topics: vec![topic] }))
-    {
-        Response::Produce(response) => response.topics[0].partitions[0].refusal.code,
+    h.ask(Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(5), topics: vec![topic] }))
+}
+
+fn outcome(h: &mut Harness, token: Token) -> ErrorCode {
+    match h.answer(token) {
+        Some(Response::Produce(response)) => response.topics[0].partitions[0].refusal.code,
         other => panic!("{other:?}"),
     }
+}
+
+fn produce(h: &mut Harness, topic: &str) -> ErrorCode {
+    let token = ask(h, topic);
+    outcome(h, token)
 }
 
 /// Log start and high watermark.
@@ -69,6 +78,30 @@ fn goes_on(mut h: Harness) {
     assert!(h.status().conditions.is_empty(), "{:?}", h.status().conditions);
     assert_eq!(range(&mut h, "b"), (0, 3));
     assert_eq!(range(&mut h.crash(), "b"), (0, 3));
+}
+
+/// What waits for the log counts: the third batch would not fit behind the two before, and the deletion goes through.
+#[test]
+fn a_batch_that_the_log_has_no_room_for_is_not_taken() {
+    let mut h = Harness::new();
+    create(&mut h, vec![new_topic("a", 1), new_topic("b", 1)]);
+    h.disk.room_taken = ROOM - WAL_RESERVE_BYTES - 5 * 3000;
+    h.pass(Duration::from_secs(1));
+    assert_eq!(produce(&mut h, "a"), ErrorCode::None, "an append brings news of the room");
+    h.held = true;
+    let waiting = [ask(&mut h, "a"), ask(&mut h, "a")];
+    assert_eq!(produce(&mut h, "a"), ErrorCode::KafkaStorageError, "for want of room at once");
+    assert_eq!(h.status().conditions.len(), 1, "{:?}", h.status().conditions);
+    h.held = false;
+    delete(&mut h, TopicRef::Name("b".into()));
+    for token in waiting {
+        assert_eq!(outcome(&mut h, token), ErrorCode::None);
+    }
+    assert_eq!(range(&mut h, "a"), (0, 3));
+    h.disk.room_taken = 0;
+    h.pass(Duration::from_secs(1));
+    assert!(h.status().conditions.is_empty(), "a probe found room: {:?}", h.status().conditions);
+    assert_eq!(produce(&mut h, "a"), ErrorCode::None);
 }
 
 #[test]

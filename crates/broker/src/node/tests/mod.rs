@@ -13,7 +13,7 @@ use crate::event::{Effect, Event, Status};
 use crate::request::{ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
 use model::job::{
     Checkpoint, Done, Job, JobError, JobId, PartitionSegments, Recovered, SegmentMeta, ShardCheckpoint,
-    WalAppend,
+    WalAppend, WalRoom,
 };
 use model::{Entry, HardState, Mono, NodeId, Now, Offset, PartitionId, ShardId, StoredBatch, WallMs};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +34,10 @@ pub struct MemoryDisk {
 const ROOM: u64 = 1 << 30;
 
 impl MemoryDisk {
+    fn room(&self) -> WalRoom {
+        WalRoom { bytes: ROOM - self.room_taken, is_all: self.room_taken > 0 }
+    }
+
     fn append(&mut self, append: WalAppend) -> Done {
         for entry in append.entries {
             let log = self.entries.entry(entry.shard).or_default();
@@ -41,7 +45,7 @@ impl MemoryDisk {
             log.push(entry);
         }
         self.hard_states.extend(append.hard_states);
-        Done::Append { room: ROOM - self.room_taken, held: 0 }
+        Done::Append { room: self.room(), held: 0 }
     }
 
     fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Done {
@@ -100,7 +104,7 @@ impl MemoryDisk {
                 for (shard, from) in recycle.keep_from {
                     self.entries.entry(shard).or_default().retain(|entry| entry.index >= from);
                 }
-                Done::Recycle { room: ROOM - self.room_taken, held: 0 }
+                Done::Recycle { room: self.room(), held: 0 }
             }
             Job::Read(read) => {
                 let wanted = |batch: &&StoredBatch| {
