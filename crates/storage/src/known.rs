@@ -29,6 +29,9 @@ pub struct State {
     pub applied: BTreeMap<ShardId, LogIndex>,
     /// A clean checkpoint was written: nothing may follow.
     pub closed: bool,
+    /// The last checkpoint found no space. Until one is durable the WAL takes no more than its commits need: what somebody
+    /// frees is the checkpoint's, which gives WAL files back.
+    pub checkpoint_lacks_space: bool,
     /// Why the device must not be used any more.
     pub failed: Option<String>,
 }

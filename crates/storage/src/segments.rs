@@ -107,7 +107,7 @@ impl<D: Disk> Segments<D> {
     /// `NoSpace`: nothing changed but that trimmed and dropped segments may be gone; try again later. `Device`: never use it again.
     pub fn checkpoint(&mut self, job: Checkpoint) -> Result<Done, JobError> {
         self.known.usable()?;
-        match self.attempt(&job) {
+        let outcome = match self.attempt(&job) {
             Err(JobError::NoSpace) if self.release(&job)? => self.attempt(&job),
             Ok(done) => {
                 let put_by = self.reserve.put_by(&*self.disk);
@@ -129,7 +129,9 @@ impl<D: Disk> Segments<D> {
             if let Err(error) = self.flush(&mut work, flush) {
                 return Err(self.give_up(&work, "write a segment", error));
             }
-        }
+        };
+        self.known.state().checkpoint_lacks_space = matches!(outcome, Err(JobError::NoSpace));
+        outcome
         let deletes = self.deletes_after(&mut work, job);
         self.record(&mut work, job.shards.clone(), job.clean, deletes)?;
         self.write_indexes(std::mem::take(&mut work.blocks), &work.sealed);

@@ -159,7 +159,7 @@ impl<D: Disk> Wal<D> {
             self.check_order(&append);
             self.commit(&append)?;
         }
-        if !self.has_whole_spare() {
+        if self.wants_spare() {
             self.allocate_spare()?;
         }
         Ok(self.done())
@@ -210,7 +210,7 @@ impl<D: Disk> Wal<D> {
     /// `Device`: never use it again.
     pub fn upkeep(&mut self) -> Result<bool, JobError> {
         self.known.usable()?;
-        if !self.has_whole_spare() {
+        if self.wants_spare() {
             return self.allocate_spare();
         }
         let Some(spare) = self.spares.iter_mut().find(|spare| spare.zeroed < spare.size) else {
@@ -410,6 +410,11 @@ impl<D: Disk> Wal<D> {
     /// Whether a file of full size waits: a smaller one (left by a crash or by an earlier setting) is not room enough.
     fn has_whole_spare(&self) -> bool {
         self.spares.iter().any(|spare| spare.size >= self.sizes.file_bytes)
+    }
+
+    /// Whether the next file is to be allocated. Not while a checkpoint lacks the space for it.
+    fn wants_spare(&self) -> bool {
+        !self.has_whole_spare() && !self.known.state().checkpoint_lacks_space
     }
 
     fn allocate_spare(&mut self) -> Result<bool, JobError> {

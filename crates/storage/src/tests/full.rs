@@ -167,6 +167,30 @@ fn letting_go_with_the_new_state_is_noticed() {
     assert!(node.recovered.entries.is_empty(), "entries are lost that no segment has");
 }
 
+/// What somebody frees while a checkpoint lacks space is the checkpoint's: the log takes its next file when that is durable.
+#[test]
+fn the_log_takes_no_spare_from_a_checkpoint_that_lacks_space() {
+    let disk = MemoryDisk::default();
+    let mut node = node(&disk, 1, None);
+    let spares = || disk.files().iter().filter(|name| name.ends_with(".spare")).count();
+    assert_eq!(spares(), 1, "one waits");
+    disk.fail_after(1, Fault::NoSpace);
+    node.segments.checkpoint(next(1)).expect_err("no space");
+    disk.heal();
+    let room = node.wal.room();
+    let mut index = 2;
+    while spares() > 0 {
+        index += 1;
+        append(&mut node, index);
+    }
+    assert!(!node.wal.upkeep().expect("nothing to do"));
+    append(&mut node, index + 1);
+    assert!(spares() == 0 && node.wal.room() < room, "the last file is in use and there is no other");
+    node.segments.checkpoint(next(1)).expect("space has come");
+    append(&mut node, index + 2);
+    assert_eq!(spares(), 1);
+}
+
 /// The log's end goes into a new file, and there is room for the deletion that will make space.
 #[test]
 fn a_start_on_a_full_disk_takes_the_space_put_by() {
