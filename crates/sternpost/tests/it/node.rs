@@ -121,6 +121,11 @@ impl Node {
         self.log.lines.lock().unwrap().0.iter().filter(|line| line.contains(part)).count()
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory, bytes.
     pub fn resident_bytes(&self) -> usize {
         self.memory("VmRSS")
@@ -180,6 +185,15 @@ impl Drop for Node {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Processor time that a process has used so far.
+pub fn cpu_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process lives");
+    // Behind the name, which may hold anything: the state, then user and system time as the 12th and 13th field.
+    let fields = stat.rsplit(") ").next().expect("fields").split(' ').skip(11).take(2);
+    let ticks: u64 = fields.map(|field| field.parse::<u64>().expect("a number")).sum();
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// A client of frames.
