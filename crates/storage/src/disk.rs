@@ -63,6 +63,15 @@ pub trait Disk: Send + Sync + 'static {
         self.open_read(path)
     }
 
+    /// Writes into several files, none of them twice, each on the terms of `create_unbuffered`; several at a time, where the disk
+    /// gains by that.
+    ///
+    /// # Errors
+    /// One of those that went wrong. Any of the files may have been made, emptied or written.
+    fn write_files(&self, writes: &[FileWrite<'_>]) -> io::Result<()> {
+        writes.iter().try_for_each(|write| write.carry_out(self).map(drop))
+    }
+
     /// Gives a file or directory another name in one step; a file of that name is replaced. Durable after `sync_dir` of both
     /// directories. Open files stay open.
     ///
@@ -125,6 +134,32 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn lock(&self) -> io::Result<bool>;
+}
+
+/// Bytes for one file, in whole commit units.
+#[derive(Debug)]
+pub struct FileWrite<'a> {
+    /// The file.
+    pub path: String,
+    /// It is made or emptied first; else it is there.
+    pub is_new: bool,
+    /// Where the bytes go.
+    pub offset: u64,
+    /// The bytes, one piece behind the other.
+    pub pieces: Vec<IoSlice<'a>>,
+}
+
+impl FileWrite<'_> {
+    /// Opens and writes; the handle, for a sync.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn carry_out<D: Disk + ?Sized>(&self, disk: &D) -> io::Result<D::File> {
+        let file =
+            if self.is_new { disk.create_unbuffered(&self.path) } else { disk.open_unbuffered(&self.path) }?;
+        file.write_at(self.offset, &self.pieces)?;
+        Ok(file)
+    }
 }
 
 /// An open file. Positions are explicit, so that one handle serves many threads.

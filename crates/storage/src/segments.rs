@@ -8,7 +8,7 @@ pub mod index;
 pub mod read;
 
 use crate::checkpoint::{self, Content, Failed, Manifest};
-use crate::disk::{Disk, DiskFile, is_no_space};
+use crate::disk::{Disk, DiskFile, FileWrite, is_no_space};
 use crate::known::{Known, sync};
 use crate::mutant::Mutant;
 use crate::reserve::Reserve;
@@ -24,6 +24,11 @@ use std::sync::Arc;
 pub const DIRECTORY: &str = "segments";
 /// Up to this many files are synced one by one; more, and one `syncfs` is cheaper (docs/decisions/0003).
 pub const SYNC_EACH_MAX: usize = 4;
+
+/// Stretches that are written together: at most so many files, and about so many bytes, which are summed and then copied: more would
+/// leave the processor's cache in between.
+const TOGETHER_FILES_MAX: usize = 256;
+const TOGETHER_BYTES_MAX: u64 = 4 << 20;
 
 /// Directory of a topic.
 pub fn topic_directory(partition: &PartitionId) -> String {
@@ -62,10 +67,27 @@ pub struct Segments<D: Disk> {
     reserve: Reserve,
 }
 
+/// What a segment's file gets.
+struct Addition {
+    path: String,
+    is_new: bool,
+    stretch: Stretch,
+}
+
+impl Addition {
+    fn write(&self) -> FileWrite<'_> {
+        let (path, offset, pieces) = (self.path.clone(), self.stretch.start(), self.stretch.slices());
+        FileWrite { path, is_new: self.is_new, offset, pieces }
+    }
+}
+
 /// What a checkpoint did so far.
 struct Work<F> {
     manifest: Manifest,
     changed: BTreeSet<PartitionId>,
+    /// Not written yet.
+    stretches: Vec<Addition>,
+    stretched_bytes: u64,
     touched: Vec<F>,
     created: Vec<(PartitionId, Offset)>,
     directories: BTreeSet<String>,
@@ -115,7 +137,9 @@ impl<D: Disk> Segments<D> {
                 Ok(done)
             }
             Err(error) => Err(error),
-        }
+        };
+        self.known.state().checkpoint_lacks_space = matches!(outcome, Err(JobError::NoSpace));
+        outcome
     }
 
     /// How often segments were let go for want of space.
@@ -129,9 +153,10 @@ impl<D: Disk> Segments<D> {
             if let Err(error) = self.flush(&mut work, flush) {
                 return Err(self.give_up(&work, "write a segment", error));
             }
-        };
-        self.known.state().checkpoint_lacks_space = matches!(outcome, Err(JobError::NoSpace));
-        outcome
+        }
+        if let Err(error) = self.write_stretches(&mut work) {
+            return Err(self.give_up(&work, "write a segment", error));
+        }
         let deletes = self.deletes_after(&mut work, job);
         self.record(&mut work, job.shards.clone(), job.clean, deletes)?;
         self.write_indexes(std::mem::take(&mut work.blocks), &work.sealed);
@@ -170,6 +195,8 @@ impl<D: Disk> Segments<D> {
         Work {
             manifest: self.manifest.clone(),
             changed: BTreeSet::new(),
+            stretches: Vec::new(),
+            stretched_bytes: 0,
             touched: Vec::new(),
             created: Vec::new(),
             directories: BTreeSet::new(),
@@ -287,16 +314,16 @@ impl<D: Disk> Segments<D> {
         is_new: bool,
     ) -> io::Result<usize> {
         let key = (partition, meta.base_offset);
-        let file = if is_new {
+        let path = path(&partition, meta.base_offset);
+        if is_new {
             work.created.push(key);
             work.directories.insert(directory(&partition));
-            self.disk.create_unbuffered(&path(&partition, meta.base_offset))?
-        } else {
-            self.disk.open_unbuffered(&path(&partition, meta.base_offset))?
-        };
+        }
         let header = SegmentHeader { partition, base_offset: meta.base_offset, made_by: self.sequence + 1 };
         let start = match self.mutant {
-            Some(Mutant::SegmentTailTrusted) => crate::layout::padded(file.len()?),
+            Some(Mutant::SegmentTailTrusted) if !is_new => {
+                crate::layout::padded(self.disk.open_unbuffered(&path)?.len()?)
+            }
             _ => meta.size,
         };
         let mut stretch = Stretch::new(header, start);
@@ -313,12 +340,27 @@ impl<D: Disk> Segments<D> {
             taken += 1;
         }
         meta.size = stretch.finish();
-        file.write_at(stretch.start(), &stretch.slices())?;
-        work.blocks.push((key, stretch.blocks));
-        if work.syncs_each {
-            work.touched.push(file);
+        work.blocks.push((key, std::mem::take(&mut stretch.blocks)));
+        work.stretched_bytes += meta.size - stretch.start();
+        work.stretches.push(Addition { path, is_new, stretch });
+        if work.stretches.len() >= TOGETHER_FILES_MAX || work.stretched_bytes >= TOGETHER_BYTES_MAX {
+            self.write_stretches(work)?;
         }
         Ok(taken)
+    }
+
+    /// Writes what was gathered.
+    fn write_stretches(&self, work: &mut Work<D::File>) -> io::Result<()> {
+        let stretches = std::mem::take(&mut work.stretches);
+        work.stretched_bytes = 0;
+        let writes: Vec<FileWrite<'_>> = stretches.iter().map(Addition::write).collect();
+        if !work.syncs_each {
+            return self.disk.write_files(&writes);
+        }
+        for write in &writes {
+            work.touched.push(write.carry_out(&*self.disk)?);
+        }
+        Ok(())
     }
 
     /// Everything that the next slot will refer to (rule 6).

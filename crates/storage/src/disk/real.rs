@@ -1,17 +1,24 @@
 //! The real disk: `std::fs` for names, pwritev / fallocate / fdatasync / syncfs for bytes. Holds one open handle of
 //! the data directory from the start, because `syncfs` reports only errors younger than the handle it is given.
 
-use super::{DirEntry, Disk, DiskFile, direct};
+use super::{DirEntry, Disk, DiskFile, FileWrite, direct};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 /// Pieces that one `pwritev` takes (Linux: `IOV_MAX`).
 const PIECES_PER_WRITE_MAX: usize = 1024;
+
+/// Threads that write into many files: one alone waits for the disk most of its time (docs/decisions/0010).
+const WRITERS: usize = 4;
+
+/// Files for each of them: a few large ones keep the disk as busy from one thread.
+const FILES_PER_WRITER: usize = 16;
 
 /// A directory of the machine's file system.
 #[derive(Debug)]
@@ -118,6 +125,27 @@ impl Disk for RealDisk {
 
     fn open_read_unbuffered(&self, path: &str) -> io::Result<RealFile> {
         self.open_direct(path, &reading())
+    }
+
+    fn write_files(&self, writes: &[FileWrite<'_>]) -> io::Result<()> {
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let write = || {
+            while let Some(write) = writes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = write.carry_out(self) {
+                    next.store(writes.len(), Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..WRITERS.min(writes.len() / FILES_PER_WRITER) {
+                // Without a further thread those that there are do it all.
+                drop(Builder::new().name("segments".into()).spawn_scoped(scope, write));
+            }
+            write();
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -3,9 +3,11 @@
 use super::history::{entry, options, partition};
 use crate::disk::RealDisk;
 use crate::disk::shim::ShimDisk;
+use crate::disk::{DiskFile, FileWrite};
 use crate::{Disk, OpenError, open};
 use model::job::{Checkpoint, Done, SegmentFlush, SegmentRead, ShardCheckpoint, WalAppend, WalRecycle};
 use model::{HardState, LeaderEpoch, LogIndex, Offset, ShardId, StoredBatch, Term};
+use std::io::{ErrorKind, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,4 +105,56 @@ fn a_directory_of_something_else_stays_as_it_was() {
     let left =
         std::fs::read_dir(root.path()).expect("listed").map(|entry| entry.expect("an entry").file_name());
     assert_eq!(left.collect::<Vec<_>>(), ["stranger"]);
+}
+
+/// More files than are written together, twice: several threads write them, each ends up with its own bytes.
+#[test]
+fn a_checkpoint_of_many_partitions() {
+    const PARTITIONS: u64 = 300;
+    let root = tempfile::tempdir().expect("a directory");
+    let mut node = open(Arc::new(real(root.path())), options(None)).expect("opens");
+    let stored = |at: u64, round: u64| {
+        let bytes = super::history::batch(at * 10 + round, 1, 2000 + at as usize);
+        StoredBatch::new(Offset(round as i64), LeaderEpoch(1), bytes)
+    };
+    let id = |at| model::PartitionId { index: at as i32, ..partition(SHARD) };
+    for round in 0..2 {
+        let flush = |at| SegmentFlush {
+            partition: id(at),
+            batches: vec![stored(at, round)],
+            roll_bytes: 1 << 30,
+            roll_ms: u64::MAX,
+        };
+        let job = Checkpoint { flushes: (0..PARTITIONS).map(flush).collect(), ..Checkpoint::default() };
+        node.segments.checkpoint(job).expect("a checkpoint");
+    }
+    for at in 0..PARTITIONS {
+        let segment = node.segments.manifest()[&id(at)][0];
+        let job = SegmentRead { partition: id(at), segment, offset: Offset(0), bytes_max: 1 << 20 };
+        match node.reader.read(&job).expect("whole") {
+            Done::Read(batches) => {
+                let read: Vec<_> = batches.iter().map(StoredBatch::to_contiguous).collect();
+                assert_eq!(read, [0, 1].map(|round| stored(at, round).to_contiguous()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn one_of_many_files_that_cannot_be_written_is_an_error() {
+    let root = tempfile::tempdir().expect("a directory");
+    let disk = real(root.path());
+    let bytes = [7; 4096];
+    let write =
+        |path: String| FileWrite { path, is_new: true, offset: 0, pieces: vec![IoSlice::new(&bytes)] };
+    let mut writes: Vec<_> = (0..40).map(|at| write(format!("file-{at}"))).collect();
+    disk.write_files(&writes).expect("written");
+    assert!(
+        (0..40)
+            .all(|at| disk.open_read(&format!("file-{at}")).expect("there").len().expect("a size") == 4096)
+    );
+    writes.insert(20, write("nowhere/file".into()));
+    assert_eq!(disk.write_files(&writes).expect_err("no such directory").kind(), ErrorKind::NotFound);
+    disk.write_files(&[]).expect("nothing to do");
 }
