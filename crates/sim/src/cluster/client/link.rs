@@ -118,6 +118,11 @@ impl Link {
         self.connection.map(|(host, _)| host)
     }
 
+    /// The connection, if there is one.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        self.connection.map(|(_, connection)| connection)
+    }
+
     fn connect(&mut self, host: HostIndex, context: &mut Context<'_>) -> bool {
         if self.connection.is_some_and(|(at, _)| at != host) {
             self.close(context);

@@ -3,6 +3,7 @@
 
 use super::link::{Link, Target};
 use super::{Client, Context, HostIndex, Place};
+use broker::request::ConnectionId;
 use bytes::Bytes;
 use checker::{Event, Op, RecordId};
 use kafka::frame::decode_response;
@@ -50,6 +51,8 @@ pub struct Producer {
     /// In the order of their answers.
     in_flight: VecDeque<Op>,
     window: usize,
+    /// The connection that unanswered batches went over last.
+    sent_over: Option<ConnectionId>,
     version: i16,
     acks: i16,
     codec: Codec,
@@ -75,6 +78,7 @@ impl Producer {
             batches: VecDeque::new(),
             in_flight: VecDeque::new(),
             window: if idempotent { 1 + dice.index(5) } else { 1 },
+            sent_over: None,
             version: [3, 7, 8, 9, 10, 11, 12, 13][dice.index(8)],
             acks: if idempotent || dice.coin() { -1 } else { 1 },
             codec: if dice.below(4) == 0 { Codec::Lz4 } else { Codec::None },
@@ -180,11 +184,11 @@ impl Producer {
     /// One batch, sent once. What goes over another connection may overtake it: there it comes from another producer.
     fn send_unanswered(&mut self, context: &mut Context<'_>) {
         let place = context.any_place(self.version >= BY_ID_VERSION);
-        let before = self.link.host();
         if context.draining || !self.link.reach(&Target::Leader(place), context) {
             return context.wake_soon(20_000);
         }
-        if self.link.host() != before {
+        // A question for leaders may have led elsewhere and back meanwhile.
+        if std::mem::replace(&mut self.sent_over, self.link.connection()) != self.link.connection() {
             self.key = context.ids.producer();
         }
         self.new_batch(place, context);
