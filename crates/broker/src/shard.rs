@@ -279,16 +279,18 @@ impl Shard {
         !self.pending.is_empty()
     }
 
-    /// Hands waiting commands to consensus, up to about `bytes_max` of payload. Returns the bytes handed over.
+    /// Hands waiting commands to consensus, up to about `bytes_max` of descriptors and payload. Returns the bytes handed over.
     pub fn propose(&mut self, at_ms: i64, bytes_max: usize) -> usize {
         let mut bytes = 0;
         while self.serving && bytes < bytes_max {
             let Some(entry) = self.pending.pop_front() else { break };
-            let size = entry.payload.size();
             let descriptor = Descriptor { at_ms, commands: entry.commands };
-            match self.group.propose(descriptor.encode(), entry.payload.clone()) {
+            let encoded = descriptor.encode();
+            // What members of groups say of themselves travels in the descriptor: megabytes, if they want.
+            let size = encoded.len() + entry.payload.size();
+            match self.group.propose(encoded, entry.payload.clone()) {
                 Ok(position) => {
-                    bytes += size.max(1);
+                    bytes += size;
                     self.in_flight.push_back((position, entry.thens));
                 }
                 Err(_) => {

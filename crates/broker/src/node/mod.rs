@@ -40,7 +40,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Largest payload of one group commit, bytes: beyond it a commit takes longer without carrying more per second.
+/// Bytes of descriptors and payload at which a group commit takes no further entry: a longer one carries no more per second.
 const APPEND_BYTES_MAX: usize = 8 << 20;
 /// Wait before an append that found no space is tried again.
 const NO_SPACE_RETRY: Duration = Duration::from_millis(200);
@@ -670,5 +670,5 @@ impl Node {
 }
 
 fn staged_bytes(append: &WalAppend) -> usize {
-    append.entries.iter().map(|entry| entry.payload.size()).sum()
+    append.entries.iter().map(|entry| entry.descriptor.len() + entry.payload.size()).sum()
 }

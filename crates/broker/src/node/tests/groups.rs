@@ -1,10 +1,12 @@
 //! Requests over several groups and topics: how they are cut and joined, and what is kept for them.
 
+use super::super::APPEND_BYTES_MAX;
 use super::Harness;
 use super::topics::{create, new_topic};
 use crate::event::Event;
 use crate::request::*;
 use model::ErrorCode;
+use model::job::Job;
 use std::time::Duration;
 
 fn named(names: &[&str]) -> Vec<TopicRef> {
@@ -101,4 +103,40 @@ fn nothing_is_kept_for_a_connection_that_is_gone() {
     h.event(Event::ConnectionClosed(ConnectionId(1)));
     h.release();
     assert_eq!((h.node.commits.len(), h.node.joins.len(), h.node.parts.len()), (0, 0, 0));
+}
+
+/// What members say of themselves is written like records: the next append waits for no more of it than of them.
+#[test]
+fn a_group_commit_is_bounded_by_what_members_say_too() {
+    let mut h = Harness::new();
+    let join = |group: usize| {
+        Request::JoinGroup(JoinGroup {
+            group: format!("g{group}"),
+            session_timeout: Duration::from_secs(30),
+            rebalance_timeout: Duration::from_secs(30),
+            member_id: String::new(),
+            instance_id: None,
+            protocol_type: "consumer".into(),
+            protocols: vec![("range".into(), vec![0; 5 << 20].into())],
+            reason: None,
+            requires_known_member_id: false,
+            supports_skipping_assignment: false,
+        })
+    };
+    let tokens: Vec<Token> = (0..40).map(|group| h.ask(join(group))).collect();
+    h.held = true;
+    h.pass(Duration::from_secs(4));
+    let (mut appends, mut bytes) = (0, 0);
+    while let Some((id, job)) = h.jobs.pop_front() {
+        if let Job::Append(append) = &job {
+            let sizes: Vec<usize> = append.entries.iter().map(|entry| entry.descriptor.len()).collect();
+            let (last, before) = sizes.split_last().expect("something is appended");
+            assert!(before.iter().sum::<usize>() < APPEND_BYTES_MAX, "{sizes:?}");
+            (appends, bytes) = (appends + 1, bytes + before.iter().sum::<usize>() + last);
+        }
+        let result = h.disk.run(job);
+        h.event(Event::JobDone { id, result });
+    }
+    assert!(appends > 1 && bytes > 2 * APPEND_BYTES_MAX, "{appends} appends of {bytes} bytes");
+    assert!(tokens.into_iter().all(|token| h.answer(token).is_some()));
 }
