@@ -27,6 +27,8 @@ use tokio::sync::{oneshot, watch};
 const IDENTITY_FILE: &str = "identity";
 /// Bytes of the log that stay in memory for followers that are behind.
 const LOG_KEPT_BYTES: u64 = 128 << 20;
+/// Bytes of records that a replica which catches up asks for at a time: 32 MiB of them may be under way.
+const PULL_BYTES: u32 = 1 << 20;
 /// Time for connections to take their last answers when the node stops.
 const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
@@ -258,6 +260,7 @@ fn node_config(
         data_shards: settings.data_shards,
         tail_bytes_max: settings.tail_bytes_max,
         log_kept_bytes: LOG_KEPT_BYTES,
+        pull_bytes: PULL_BYTES,
         checkpoint_bytes: settings.checkpoint_bytes,
         wal_held_bytes_max: settings.wal_held_bytes_max,
         settings: settings.clone(),

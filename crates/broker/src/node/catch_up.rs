@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// Pulls that may be unanswered.
 const PULLS_MAX: usize = 4;
-/// Bytes of records that one pull asks for.
-const PULL_BYTES: u32 = 1 << 20;
 /// Bytes of pulled records that wait for their checkpoint; beyond it nothing is pulled.
 const PULLED_BYTES_MAX: usize = 32 << 20;
 /// A pull without an answer is sent again, to another node if its own is gone.
@@ -252,7 +250,8 @@ impl Node {
         self.catch_up.pulls.retain(|_, pull| now.mono < pull.until);
         let batches = self.catch_up.installs.values().flat_map(|install| install.pulled.values().flatten());
         let mut bytes: usize = batches.map(StoredBatch::size).sum();
-        bytes += self.catch_up.pulls.len() * PULL_BYTES as usize;
+        let pull_bytes = self.config.pull_bytes;
+        bytes += self.catch_up.pulls.len() * pull_bytes as usize;
         let busy: BTreeSet<PartitionId> = self.catch_up.pulls.values().map(|pull| pull.partition).collect();
         let installs: Vec<usize> = self.catch_up.installs.keys().copied().collect();
         for at in installs {
@@ -268,14 +267,14 @@ impl Node {
                 if self.catch_up.pulls.len() >= PULLS_MAX || bytes >= PULLED_BYTES_MAX {
                     break;
                 }
-                bytes += PULL_BYTES as usize;
+                bytes += pull_bytes as usize;
                 self.catch_up.next += 1;
                 let number = self.catch_up.next;
                 self.catch_up
                     .pulls
                     .insert(number, Pulling { at, partition, until: now.mono.plus(PULL_TIMEOUT) });
                 let shard = self.shards[at].id;
-                let pull = Pull { number, shard, partition, offset, bytes_max: PULL_BYTES };
+                let pull = Pull { number, shard, partition, offset, bytes_max: pull_bytes };
                 out.push(Effect::Send { to: source, message: PeerMessage::Pull(pull) });
             }
         }

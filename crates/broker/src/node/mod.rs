@@ -72,6 +72,8 @@ pub struct NodeConfig {
     pub checkpoint_bytes: usize,
     /// Bytes of log entries that stay in memory for followers that are behind, all shards together.
     pub log_kept_bytes: u64,
+    /// Bytes of records that a replica which catches up asks for at a time.
+    pub pull_bytes: u32,
     /// A checkpoint starts when a restart would read so many WAL bytes.
     pub wal_held_bytes_max: u64,
     /// For the simulator only.

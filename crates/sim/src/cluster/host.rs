@@ -194,6 +194,7 @@ impl World {
             data_shards: self.swarm.data_shards,
             tail_bytes_max: self.swarm.tail_bytes_max,
             log_kept_bytes: self.swarm.log_kept_bytes,
+            pull_bytes: self.swarm.pull_bytes,
             checkpoint_bytes: self.swarm.checkpoint_bytes,
             wal_held_bytes_max: self.swarm.wal_held_bytes_max,
             mutant: match self.mutant {

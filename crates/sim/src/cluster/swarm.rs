@@ -243,6 +243,8 @@ pub struct Swarm {
     pub down_micros_max: u64,
     /// Of several nodes only: entries that stay in memory for followers, bytes.
     pub log_kept_bytes: u64,
+    /// Of several nodes only: records that one pull asks for, bytes.
+    pub pull_bytes: u32,
     /// Processes are stopped for a while.
     pub pauses: bool,
     /// Ways between nodes are cut.
@@ -284,7 +286,10 @@ impl Swarm {
         if nodes == 1 {
             return one;
         }
+        // Dice of their own: kept seeds stay what they were.
+        let mut others = dice.clone().fork();
         Swarm {
+            pull_bytes: others.skewed(500, 1 << 20) as u32,
             // Time for elections, and for cuts that last.
             weather_millis_max: dice.skewed(20, 3_000),
             // What a replica lost it gets from the others some day: not yet.
@@ -334,6 +339,7 @@ impl Swarm {
             rot: dice.below(6) == 0,
             down_micros_max: 200_000,
             log_kept_bytes: 0,
+            pull_bytes: 1 << 20,
             pauses: false,
             cuts: false,
             peer_delay_micros_max: 0,

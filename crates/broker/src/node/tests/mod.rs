@@ -170,6 +170,7 @@ pub fn config() -> NodeConfig {
         data_shards: 4,
         tail_bytes_max: 1 << 20,
         log_kept_bytes: 0,
+        pull_bytes: 2000,
         checkpoint_bytes: 1 << 20,
         wal_held_bytes_max: 1 << 30,
         mutant: None,
