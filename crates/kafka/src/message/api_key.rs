@@ -69,6 +69,8 @@ pub enum ApiKey {
     CreatePartitions = 37,
     /// Key 42.
     DeleteGroups = 42,
+    /// Key 43.
+    ElectLeaders = 43,
     /// Key 44.
     IncrementalAlterConfigs = 44,
     /// Key 47.
@@ -128,6 +130,7 @@ impl ApiKey {
         ApiKey::SaslAuthenticate,
         ApiKey::CreatePartitions,
         ApiKey::DeleteGroups,
+        ApiKey::ElectLeaders,
         ApiKey::IncrementalAlterConfigs,
         ApiKey::OffsetDelete,
         ApiKey::DescribeClientQuotas,
@@ -175,6 +178,7 @@ impl ApiKey {
             36 => Some(ApiKey::SaslAuthenticate),
             37 => Some(ApiKey::CreatePartitions),
             42 => Some(ApiKey::DeleteGroups),
+            43 => Some(ApiKey::ElectLeaders),
             44 => Some(ApiKey::IncrementalAlterConfigs),
             47 => Some(ApiKey::OffsetDelete),
             48 => Some(ApiKey::DescribeClientQuotas),
@@ -229,6 +233,7 @@ impl ApiKey {
             ApiKey::SaslAuthenticate => "SaslAuthenticate",
             ApiKey::CreatePartitions => "CreatePartitions",
             ApiKey::DeleteGroups => "DeleteGroups",
+            ApiKey::ElectLeaders => "ElectLeaders",
             ApiKey::IncrementalAlterConfigs => "IncrementalAlterConfigs",
             ApiKey::OffsetDelete => "OffsetDelete",
             ApiKey::DescribeClientQuotas => "DescribeClientQuotas",
@@ -277,6 +282,7 @@ impl ApiKey {
             ApiKey::SaslAuthenticate => 0..=2,
             ApiKey::CreatePartitions => 0..=3,
             ApiKey::DeleteGroups => 0..=3,
+            ApiKey::ElectLeaders => 0..=2,
             ApiKey::IncrementalAlterConfigs => 0..=1,
             ApiKey::OffsetDelete => 0..=0,
             ApiKey::DescribeClientQuotas => 0..=1,
@@ -330,6 +336,7 @@ impl ApiKey {
             ApiKey::SaslAuthenticate => 2,
             ApiKey::CreatePartitions => 2,
             ApiKey::DeleteGroups => 2,
+            ApiKey::ElectLeaders => 2,
             ApiKey::IncrementalAlterConfigs => 1,
             ApiKey::OffsetDelete => i16::MAX,
             ApiKey::DescribeClientQuotas => 1,

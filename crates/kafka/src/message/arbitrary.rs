@@ -2119,6 +2119,62 @@ impl delete_groups::DeleteGroupsResponse {
     }
 }
 
+impl elect_leaders::TopicPartitions {
+    pub(crate) fn arbitrary(values: &mut Values, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.topic = values.string();
+        it.partitions = values.list(|values| values.int32());
+        it
+    }
+}
+
+impl elect_leaders::ElectLeadersRequest {
+    pub(crate) fn arbitrary(values: &mut Values, version: i16) -> Self {
+        let mut it = Self::default();
+        if version >= 1 {
+            it.election_type = values.int8();
+        }
+        it.topic_partitions = values.option(|values| {
+            values.list(|values| elect_leaders::TopicPartitions::arbitrary(values, version))
+        });
+        it.timeout_ms = values.int32();
+        it
+    }
+}
+
+impl elect_leaders::PartitionResult {
+    pub(crate) fn arbitrary(values: &mut Values, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_id = values.int32();
+        it.error_code = values.int16();
+        it.error_message = values.option(|values| values.string());
+        it
+    }
+}
+
+impl elect_leaders::ReplicaElectionResult {
+    pub(crate) fn arbitrary(values: &mut Values, version: i16) -> Self {
+        let mut it = Self::default();
+        it.topic = values.string();
+        it.partition_result =
+            values.list(|values| elect_leaders::PartitionResult::arbitrary(values, version));
+        it
+    }
+}
+
+impl elect_leaders::ElectLeadersResponse {
+    pub(crate) fn arbitrary(values: &mut Values, version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = values.int32();
+        if version >= 1 {
+            it.error_code = values.int16();
+        }
+        it.replica_election_results =
+            values.list(|values| elect_leaders::ReplicaElectionResult::arbitrary(values, version));
+        it
+    }
+}
+
 impl incremental_alter_configs::AlterableConfig {
     pub(crate) fn arbitrary(values: &mut Values, _version: i16) -> Self {
         let mut it = Self::default();
@@ -3005,6 +3061,8 @@ macro_rules! for_each_message {
         (create_partitions, CreatePartitionsResponse),
         (delete_groups, DeleteGroupsRequest),
         (delete_groups, DeleteGroupsResponse),
+        (elect_leaders, ElectLeadersRequest),
+        (elect_leaders, ElectLeadersResponse),
         (incremental_alter_configs, IncrementalAlterConfigsRequest),
         (incremental_alter_configs, IncrementalAlterConfigsResponse),
         (offset_delete, OffsetDeleteRequest),

@@ -27,6 +27,7 @@ use super::describe_producers::{DescribeProducersRequest, DescribeProducersRespo
 use super::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 use super::describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use super::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
+use super::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 use super::end_txn::{EndTxnRequest, EndTxnResponse};
 use super::fetch::{FetchRequest, FetchResponse};
 use super::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -112,6 +113,8 @@ pub enum RequestBody {
     CreatePartitions(CreatePartitionsRequest),
     /// DeleteGroups.
     DeleteGroups(DeleteGroupsRequest),
+    /// ElectLeaders.
+    ElectLeaders(ElectLeadersRequest),
     /// IncrementalAlterConfigs.
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     /// OffsetDelete.
@@ -194,6 +197,7 @@ impl RequestBody {
                 RequestBody::CreatePartitions(CreatePartitionsRequest::decode(buf, version)?)
             }
             ApiKey::DeleteGroups => RequestBody::DeleteGroups(DeleteGroupsRequest::decode(buf, version)?),
+            ApiKey::ElectLeaders => RequestBody::ElectLeaders(ElectLeadersRequest::decode(buf, version)?),
             ApiKey::IncrementalAlterConfigs => {
                 RequestBody::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::decode(buf, version)?)
             }
@@ -264,6 +268,7 @@ impl RequestBody {
             RequestBody::SaslAuthenticate(body) => body.encode(out, version),
             RequestBody::CreatePartitions(body) => body.encode(out, version),
             RequestBody::DeleteGroups(body) => body.encode(out, version),
+            RequestBody::ElectLeaders(body) => body.encode(out, version),
             RequestBody::IncrementalAlterConfigs(body) => body.encode(out, version),
             RequestBody::OffsetDelete(body) => body.encode(out, version),
             RequestBody::DescribeClientQuotas(body) => body.encode(out, version),
@@ -312,6 +317,7 @@ impl RequestBody {
             RequestBody::SaslAuthenticate(_) => ApiKey::SaslAuthenticate,
             RequestBody::CreatePartitions(_) => ApiKey::CreatePartitions,
             RequestBody::DeleteGroups(_) => ApiKey::DeleteGroups,
+            RequestBody::ElectLeaders(_) => ApiKey::ElectLeaders,
             RequestBody::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
             RequestBody::OffsetDelete(_) => ApiKey::OffsetDelete,
             RequestBody::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
@@ -508,6 +514,12 @@ impl From<DeleteGroupsRequest> for RequestBody {
     }
 }
 
+impl From<ElectLeadersRequest> for RequestBody {
+    fn from(body: ElectLeadersRequest) -> Self {
+        RequestBody::ElectLeaders(body)
+    }
+}
+
 impl From<IncrementalAlterConfigsRequest> for RequestBody {
     fn from(body: IncrementalAlterConfigsRequest) -> Self {
         RequestBody::IncrementalAlterConfigs(body)
@@ -643,6 +655,8 @@ pub enum ResponseBody {
     CreatePartitions(CreatePartitionsResponse),
     /// DeleteGroups.
     DeleteGroups(DeleteGroupsResponse),
+    /// ElectLeaders.
+    ElectLeaders(ElectLeadersResponse),
     /// IncrementalAlterConfigs.
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     /// OffsetDelete.
@@ -729,6 +743,7 @@ impl ResponseBody {
                 ResponseBody::CreatePartitions(CreatePartitionsResponse::decode(buf, version)?)
             }
             ApiKey::DeleteGroups => ResponseBody::DeleteGroups(DeleteGroupsResponse::decode(buf, version)?),
+            ApiKey::ElectLeaders => ResponseBody::ElectLeaders(ElectLeadersResponse::decode(buf, version)?),
             ApiKey::IncrementalAlterConfigs => {
                 ResponseBody::IncrementalAlterConfigs(IncrementalAlterConfigsResponse::decode(buf, version)?)
             }
@@ -799,6 +814,7 @@ impl ResponseBody {
             ResponseBody::SaslAuthenticate(body) => body.encode(out, version),
             ResponseBody::CreatePartitions(body) => body.encode(out, version),
             ResponseBody::DeleteGroups(body) => body.encode(out, version),
+            ResponseBody::ElectLeaders(body) => body.encode(out, version),
             ResponseBody::IncrementalAlterConfigs(body) => body.encode(out, version),
             ResponseBody::OffsetDelete(body) => body.encode(out, version),
             ResponseBody::DescribeClientQuotas(body) => body.encode(out, version),
@@ -847,6 +863,7 @@ impl ResponseBody {
             ResponseBody::SaslAuthenticate(_) => ApiKey::SaslAuthenticate,
             ResponseBody::CreatePartitions(_) => ApiKey::CreatePartitions,
             ResponseBody::DeleteGroups(_) => ApiKey::DeleteGroups,
+            ResponseBody::ElectLeaders(_) => ApiKey::ElectLeaders,
             ResponseBody::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
             ResponseBody::OffsetDelete(_) => ApiKey::OffsetDelete,
             ResponseBody::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
@@ -1040,6 +1057,12 @@ impl From<CreatePartitionsResponse> for ResponseBody {
 impl From<DeleteGroupsResponse> for ResponseBody {
     fn from(body: DeleteGroupsResponse) -> Self {
         ResponseBody::DeleteGroups(body)
+    }
+}
+
+impl From<ElectLeadersResponse> for ResponseBody {
+    fn from(body: ElectLeadersResponse) -> Self {
+        ResponseBody::ElectLeaders(body)
     }
 }
 
