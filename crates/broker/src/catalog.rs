@@ -83,6 +83,11 @@ impl Topic {
         self.shards.iter().enumerate().map(|(index, shard)| (self.partition(index), *shard))
     }
 
+    /// One of them; `None` when there is none of this number.
+    pub fn partition_at(&self, index: usize) -> Option<(PartitionId, ShardId)> {
+        self.shards.get(index).map(|shard| (self.partition(index), *shard))
+    }
+
     fn partition(&self, index: usize) -> PartitionId {
         PartitionId { topic: self.id, index: i32::try_from(index).expect("partition numbers fit") }
     }

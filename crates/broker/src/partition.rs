@@ -287,6 +287,13 @@ impl Partition {
         self.tail.iter().map(StoredBatch::size).sum()
     }
 
+    /// Bytes of its segment files, and of committed batches that are in no segment yet: those are in the node's log.
+    pub fn held_bytes(&self) -> u64 {
+        let in_segments: u64 = self.segments.iter().map(|segment| segment.size).sum();
+        let behind = self.tail.iter().skip(self.tail_index(self.flushed)).map(StoredBatch::size);
+        in_segments + behind.sum::<usize>() as u64
+    }
+
     /// Committed batches from memory, from the one that holds `offset` on, at most `bytes_max` but at least one.
     /// `None` when the offset lies below the tail: a segment has it.
     pub fn read_tail(&self, offset: Offset, bytes_max: usize) -> Option<Vec<StoredBatch>> {

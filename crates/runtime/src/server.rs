@@ -256,6 +256,7 @@ fn node_config(
         voters: if voters.is_empty() { vec![node] } else { voters },
         cluster_id,
         endpoint,
+        log_dir: absolute(&settings.data_dir),
         seed: u64::from_le_bytes(random_bytes()?),
         data_shards: settings.data_shards,
         tail_bytes_max: settings.tail_bytes_max,
@@ -268,6 +269,11 @@ fn node_config(
         group_mutant: None,
         consensus_mutant: None,
     })
+}
+
+/// The data directory as clients see it. One that cannot be made absolute is told as it was given.
+fn absolute(data_dir: &str) -> String {
+    std::path::absolute(data_dir).map_or_else(|_| data_dir.to_owned(), |path| path.display().to_string())
 }
 
 /// Where clients are told to connect: what is advertised, else the listener's own host and port.

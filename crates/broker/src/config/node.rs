@@ -86,6 +86,8 @@ pub struct NodeSettings {
     pub producer_id_expiration: Duration,
     /// `fetch.max.bytes`.
     pub fetch_bytes_max: usize,
+    /// `max.request.partition.size.limit`.
+    pub described_partitions_max: usize,
     /// `num.io.threads`.
     pub read_threads: usize,
     /// `num.network.threads`; `None`: one for each processor, at most 8.
@@ -361,6 +363,7 @@ fn typed(values: BTreeMap<String, Vec<(ConfigSource, String)>>) -> Result<NodeSe
         offset_metadata_bytes_max: read.size("offset.metadata.max.bytes")?,
         producer_id_expiration: read.millis("producer.id.expiration.ms")?,
         fetch_bytes_max: read.size("fetch.max.bytes")?,
+        described_partitions_max: read.size("max.request.partition.size.limit")?,
         read_threads: read.size("num.io.threads")?,
         network_threads: read
             .text("num.network.threads")

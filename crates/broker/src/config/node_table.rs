@@ -159,14 +159,8 @@ pub const ACTIVE: &[Setting] = &[
     )
     .within(Range::from(0))
     .inert(),
-    Setting::new(
-        "max.request.partition.size.limit",
-        Int,
-        Some("2000"),
-        "Bounds the answers to DescribeTopicPartitions, which is not served here: no effect.",
-    )
-    .within(Range::from(1))
-    .inert(),
+    Setting::new("max.request.partition.size.limit", Int, Some("2000"), "Most partitions in one answer to DescribeTopicPartitions.")
+        .within(Range::from(1)),
     Setting::new("num.io.threads", Int, Some("2"), "Threads that read segments from the disk; own default.").within(Range::Whole(1, 256)),
     // Connections.
     Setting::new("num.network.threads", Int, None, "Threads that serve connections; own default: one for each processor, at most 8.")

@@ -12,6 +12,7 @@ mod configs;
 mod confirm;
 mod fetch;
 mod groups;
+mod log_dirs;
 mod offsets;
 mod passing;
 mod peers;
@@ -21,6 +22,7 @@ mod replicas;
 mod retention;
 mod start;
 mod status;
+mod topic_pages;
 mod topics;
 
 #[cfg(test)]
@@ -60,6 +62,8 @@ pub struct NodeConfig {
     pub cluster_id: String,
     /// Where clients reach it.
     pub endpoint: Endpoint,
+    /// The data directory, as clients see it.
+    pub log_dir: String,
     /// Source of every random choice (topic ids, member ids).
     pub seed: u64,
     /// Settings given at start.
@@ -290,7 +294,9 @@ impl Node {
             Request::DeleteRecords(request) => self.delete_records(now, token, request, out),
             Request::InitProducerId(request) => self.init_producer_id(now, token, &request, out),
             Request::Metadata(request) => self.metadata(now, token, request, out),
+            Request::DescribeTopicPartitions(request) => self.describe_topic_partitions(token, &request, out),
             Request::DescribeCluster(_) => self.describe_cluster(token, out),
+            Request::DescribeLogDirs(request) => self.describe_log_dirs(token, &request, out),
             change @ (Request::CreateTopics(_)
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)

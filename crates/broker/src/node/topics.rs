@@ -142,7 +142,7 @@ impl Node {
         }
     }
 
-    fn metadata_of(&self, asked: &TopicRef) -> TopicMetadata {
+    pub(super) fn metadata_of(&self, asked: &TopicRef) -> TopicMetadata {
         match self.resolve(asked) {
             Ok(topic) => self.topic_metadata(topic),
             Err(code) => {
@@ -158,8 +158,13 @@ impl Node {
     }
 
     fn topic_metadata(&self, topic: &Topic) -> TopicMetadata {
+        self.topic_metadata_part(topic, 0, usize::MAX)
+    }
+
+    /// A topic with at most `count` of its partitions, from the number `from` on.
+    pub(super) fn topic_metadata_part(&self, topic: &Topic, from: usize, count: usize) -> TopicMetadata {
         let mut leaderships = BTreeMap::new();
-        let partitions = topic.partitions().map(|(id, shard)| {
+        let partitions = topic.partitions().skip(from).take(count).map(|(id, shard)| {
             let at = self.shard_index(shard);
             let exists = |leader: &Leadership| {
                 leader.node != self.config.node

@@ -1,6 +1,7 @@
 //! What a client may ask and what it is told, in the broker's own words: no wire versions, no encodings. Each wire face
 //! (`kafka`, later others) translates to and from these. One file per family; request and response stand together.
 
+pub mod cluster;
 pub mod data;
 pub mod group;
 pub mod topic;
@@ -8,6 +9,7 @@ pub mod topic;
 use model::{ErrorCode, NodeId, TopicId};
 use serde::{Deserialize, Serialize};
 
+pub use cluster::*;
 pub use data::*;
 pub use group::*;
 pub use topic::*;
@@ -126,8 +128,12 @@ exchange! {
     InitProducerId(InitProducerId => InitProducerIdResponse),
     /// Topics, partitions, leaders, nodes.
     Metadata(Metadata => MetadataResponse),
+    /// Topics and partitions, page by page.
+    DescribeTopicPartitions(DescribeTopicPartitions => DescribeTopicPartitionsResponse),
     /// The cluster and its nodes.
     DescribeCluster(DescribeCluster => DescribeClusterResponse),
+    /// What this node has on disk.
+    DescribeLogDirs(DescribeLogDirs => DescribeLogDirsResponse),
     /// New topics.
     CreateTopics(CreateTopics => CreateTopicsResponse),
     /// Topics and their data go.

@@ -61,6 +61,35 @@ pub struct PartitionMetadata {
     pub offline: Vec<NodeId>,
 }
 
+/// Topics with their partitions, page by page (KIP-966).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeTopicPartitions {
+    /// Names; `None`: all topics.
+    pub topics: Option<Vec<String>>,
+    /// Most partitions in the answer, at least 1.
+    pub partitions_max: usize,
+    /// Where the page before ended; topics below are left out.
+    pub cursor: Option<PartitionCursor>,
+}
+
+/// The first partition that a page does not tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionCursor {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub index: i32,
+}
+
+/// Answer to `DescribeTopicPartitions`.
+#[derive(Clone, Debug)]
+pub struct DescribeTopicPartitionsResponse {
+    /// Sorted by name, each once; of the first and the last maybe not all partitions.
+    pub topics: Vec<TopicMetadata>,
+    /// Where the next page begins; `None`: this is the last.
+    pub next: Option<PartitionCursor>,
+}
+
 /// The cluster.
 #[derive(Clone, Debug)]
 pub struct DescribeCluster {}

@@ -13,6 +13,8 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -207,11 +209,13 @@ apis! {
     OffsetForLeaderEpoch 2..=4: offset_for_leader_epoch => OffsetForLeaderEpoch,
     DescribeConfigs 1..=4: describe_configs => DescribeConfigs,
     AlterConfigs 0..=2: alter_configs => AlterConfigs,
+    DescribeLogDirs 1..=5: describe_log_dirs => DescribeLogDirs,
     CreatePartitions 0..=3: create_partitions => CreatePartitions,
     DeleteGroups 0..=3: delete_groups => DeleteGroups,
     IncrementalAlterConfigs 0..=1: incremental_alter_configs => AlterConfigs,
     OffsetDelete 0..=0: offset_delete => OffsetDelete,
     DescribeCluster 0..=2: describe_cluster => DescribeCluster,
+    DescribeTopicPartitions 0..=0: describe_topic_partitions => DescribeTopicPartitions,
 }
 
 /// Answered by the session, without the core.

@@ -189,6 +189,7 @@ impl World {
             voters: (0..self.hosts.len()).map(node_id).collect(),
             cluster_id: cluster_id.clone(),
             endpoint: Endpoint { node: node_id(at), host: "node".into(), port: 9092, rack: None },
+            log_dir: "/data".into(),
             seed: self.dice.next(),
             settings,
             data_shards: self.swarm.data_shards,

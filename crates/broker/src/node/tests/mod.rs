@@ -1,6 +1,7 @@
 //! A node of one over a disk of plain memory: each job is done when the harness says so, and a restart sees what was
 //! done before it.
 
+mod admin;
 mod cluster;
 mod data;
 mod full;
@@ -165,6 +166,7 @@ pub fn config() -> NodeConfig {
         voters: vec![NodeId(1)],
         cluster_id: "test".into(),
         endpoint: Endpoint { node: NodeId(1), host: "localhost".into(), port: 9092, rack: None },
+        log_dir: "/data".into(),
         seed: 7,
         settings: NodeSettings::default(),
         data_shards: 4,

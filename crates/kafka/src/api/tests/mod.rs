@@ -5,6 +5,7 @@
 mod data;
 mod golden;
 mod group;
+mod nodes;
 mod topic;
 
 use std::collections::BTreeSet;
@@ -98,6 +99,7 @@ fn every_advertised_version_makes_the_round_trip() {
     data::round_trips(&mut covered);
     topic::round_trips(&mut covered);
     group::round_trips(&mut covered);
+    nodes::round_trips(&mut covered);
     covered.each::<message::api_versions::ApiVersionsRequest>(golden::api_versions);
     let table: BTreeSet<_> = advertised()
         .iter()
@@ -113,8 +115,10 @@ fn the_table_is_what_was_agreed() {
     let keys: Vec<i16> = advertised().iter().map(|it| it.key.code()).collect();
     let mut sorted = keys.clone();
     sorted.sort_unstable();
-    let agreed =
-        [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 37, 42, 44, 47, 60];
+    let agreed = [
+        0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 42, 44, 47, 60,
+        75,
+    ];
     assert_eq!(sorted, agreed);
     for it in advertised() {
         let schema = it.key.valid_versions();

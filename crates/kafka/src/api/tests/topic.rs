@@ -95,20 +95,24 @@ fn metadata_answer(values: &mut Values) -> MetadataResponse {
         brokers: values.list(endpoint),
         cluster_id: text(values),
         controller: node(values),
-        topics: values.list(|values| TopicMetadata {
+        topics: values.list(topic_metadata),
+    }
+}
+
+pub(super) fn topic_metadata(values: &mut Values) -> TopicMetadata {
+    TopicMetadata {
+        error: error(values),
+        name: values.option(text),
+        id: topic_id(values),
+        is_internal: values.coin(),
+        partitions: values.list(|values| PartitionMetadata {
             error: error(values),
-            name: values.option(text),
-            id: topic_id(values),
-            is_internal: values.coin(),
-            partitions: values.list(|values| PartitionMetadata {
-                error: error(values),
-                index: values.int32(),
-                leader: values.option(node),
-                leader_epoch: values.int32(),
-                replicas: nodes(values),
-                in_sync: nodes(values),
-                offline: nodes(values),
-            }),
+            index: values.int32(),
+            leader: values.option(node),
+            leader_epoch: values.int32(),
+            replicas: nodes(values),
+            in_sync: nodes(values),
+            offline: nodes(values),
         }),
     }
 }

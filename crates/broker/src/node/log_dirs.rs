@@ -1,0 +1,38 @@
+//! What this node has on disk, by partition (KIP-113).
+
+use super::Node;
+use crate::catalog::Topic;
+use crate::event::Effect;
+use crate::request::{DescribeLogDirs, DescribeLogDirsResponse, HeldPartition, Response, Token};
+
+impl Node {
+    pub(super) fn describe_log_dirs(
+        &mut self,
+        token: Token,
+        request: &DescribeLogDirs,
+        out: &mut Vec<Effect>,
+    ) {
+        let topics = match &request.topics {
+            None => self.catalog.topics().map(|topic| self.held(topic, 0..topic.shards.len())).collect(),
+            Some(asked) => {
+                let found = asked.iter().filter_map(|(name, indexes)| {
+                    let indexes = indexes.iter().filter_map(|index| usize::try_from(*index).ok());
+                    Some(self.held(self.catalog.by_name(name)?, indexes))
+                });
+                found.filter(|(_, partitions)| !partitions.is_empty()).collect()
+            }
+        };
+        let response = DescribeLogDirsResponse { path: self.config.log_dir.clone(), topics };
+        self.reply(token, Response::DescribeLogDirs(response), out);
+    }
+
+    /// The partitions of a topic that are on this node, among those of these numbers.
+    fn held(&self, topic: &Topic, indexes: impl Iterator<Item = usize>) -> (String, Vec<HeldPartition>) {
+        let held = indexes.filter_map(|index| {
+            let (id, shard) = topic.partition_at(index)?;
+            let partition = self.shards[self.shard_index(shard)].partitions.get(&id)?;
+            Some(HeldPartition { index: id.index, bytes: partition.held_bytes() })
+        });
+        (topic.name.clone(), held.collect())
+    }
+}
