@@ -5,7 +5,7 @@ pub mod wire;
 
 use crate::request::{
     AlterConfigs, AlterConfigsResponse, CreatePartitions, CreatePartitionsResponse, CreateTopics,
-    CreateTopicsResponse, DeleteTopics, DeleteTopicsResponse, Endpoint,
+    CreateTopicsResponse, DeleteTopics, DeleteTopicsResponse, DescribeQuorumResponse, Endpoint,
 };
 use model::{LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ShardId, StoredBatch, Term};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub enum PeerMessage {
     Pull(Pull),
     /// Its answer.
     Range(Range),
+    /// A client wants these shards led by the nodes that should lead them; the receiver leads them so far.
+    Elect(Vec<ShardId>),
 }
 
 /// Sent to each peer every `consensus::HEARTBEAT_INTERVAL`, and at once when the sender begins to lead.
@@ -66,6 +68,8 @@ pub enum Passed {
     AlterConfigs(AlterConfigs),
     /// A block of producer ids for the asking node.
     ProducerIds,
+    /// How far the voters of the metadata group have come.
+    DescribeQuorum,
 }
 
 /// What the controller answers.
@@ -97,6 +101,8 @@ pub enum PassedResult {
         /// Number of ids.
         count: i64,
     },
+    /// Of a look at the quorum.
+    DescribeQuorum(DescribeQuorumResponse),
 }
 
 /// Committed batches of one partition, wanted by a replica that installs a state.
@@ -161,7 +167,7 @@ impl PeerMessage {
     /// About what the message holds in memory, bytes, for limits of queues.
     pub fn size(&self) -> usize {
         let consensus::Message { body, .. } = match self {
-            PeerMessage::Beat(_) | PeerMessage::Pull(_) => return MESSAGE_BYTES,
+            PeerMessage::Beat(_) | PeerMessage::Pull(_) | PeerMessage::Elect(_) => return MESSAGE_BYTES,
             PeerMessage::Range(range) => {
                 return range.batches.iter().map(|batch| MESSAGE_BYTES + batch.size()).sum();
             }
@@ -187,7 +193,10 @@ impl PeerMessage {
                 Stream::Bulk
             }
             PeerMessage::Pull(_) | PeerMessage::Range(_) => Stream::Bulk,
-            PeerMessage::Consensus(_) | PeerMessage::Pass(..) | PeerMessage::Answer(..) => Stream::Log,
+            PeerMessage::Consensus(_)
+            | PeerMessage::Pass(..)
+            | PeerMessage::Answer(..)
+            | PeerMessage::Elect(_) => Stream::Log,
         }
     }
 }

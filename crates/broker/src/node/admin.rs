@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::event::Effect;
-use crate::request::{Request, Response, Token};
+use crate::request::{DescribeQuorumResponse, Request, Response, Token};
 use model::{ErrorCode, Now};
 use std::collections::VecDeque;
 
@@ -65,14 +65,15 @@ impl Node {
         self.reply(token, response, out);
     }
 
-    /// The answer to a change as if all of it had gone well.
+    /// The answer to a request that the controller carries out as if all of it had gone well.
     pub(super) fn change_skeleton(&self, request: &Request) -> Response {
         match request {
             Request::CreateTopics(request) => self.created_skeleton(request),
             Request::DeleteTopics(request) => self.deleted_skeleton(request),
             Request::CreatePartitions(request) => Self::partitions_skeleton(request),
             Request::AlterConfigs(request) => Self::altered_skeleton(request),
-            other => unreachable!("{} is no change of the catalogue", other.name()),
+            Request::DescribeQuorum(_) => Response::DescribeQuorum(DescribeQuorumResponse::default()),
+            other => unreachable!("{} is not for the controller", other.name()),
         }
     }
 
@@ -124,6 +125,11 @@ pub(super) fn fail(response: &mut Response, code: ErrorCode) {
         }
         Response::AlterConfigs(response) => {
             response.resources.iter_mut().for_each(|(_, refusal)| set(&mut refusal.code));
+        }
+        Response::DescribeQuorum(response) => set(&mut response.error),
+        Response::ElectLeaders(response) => {
+            let partitions = response.topics.iter_mut().flat_map(|(_, partitions)| partitions);
+            partitions.for_each(|(_, refusal)| set(&mut refusal.code));
         }
         Response::InitProducerId(response) => {
             set(&mut response.error);

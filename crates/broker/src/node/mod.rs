@@ -10,6 +10,7 @@ mod catch_up;
 mod checkpoint;
 mod configs;
 mod confirm;
+mod elections;
 mod fetch;
 mod groups;
 mod log_dirs;
@@ -18,6 +19,7 @@ mod passing;
 mod peers;
 mod produce;
 mod producer_ids;
+mod quorum;
 mod replicas;
 mod retention;
 mod start;
@@ -137,6 +139,7 @@ pub struct Node {
     checkpoint: checkpoint::State,
     gathers: BTreeMap<Token, answers::Gather>,
     replicating: replicas::Replicating,
+    electing: elections::Electing,
     fetches: BTreeMap<Token, fetch::Waiting>,
     readings: BTreeMap<Token, fetch::Reading>,
     reads: BTreeMap<JobId, fetch::ReadFor>,
@@ -225,6 +228,7 @@ impl Node {
             self.consider_room(now);
         }
         self.answer_replicated(out);
+        self.answer_elected(out);
         self.pull(now, out);
         self.wake_fetches(out);
         self.evict();
@@ -297,6 +301,8 @@ impl Node {
             Request::DescribeTopicPartitions(request) => self.describe_topic_partitions(token, &request, out),
             Request::DescribeCluster(_) => self.describe_cluster(token, out),
             Request::DescribeLogDirs(request) => self.describe_log_dirs(token, &request, out),
+            Request::DescribeQuorum(_) => self.describe_quorum(now, token, out),
+            Request::ElectLeaders(request) => self.elect_leaders(now, token, &request, out),
             change @ (Request::CreateTopics(_)
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Requests on their way to the controller; beyond it clients are told to slow down.
 const PASSED_MAX: usize = 10_000;
-/// How long a change of settings or a block of producer ids may take.
+/// How long a change of settings, a block of producer ids or a look at the quorum may take.
 const PASSED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is on its way.
@@ -43,7 +43,7 @@ impl Node {
         self.shards[0].serving || self.is_alone()
     }
 
-    /// Passes a change on to the controller.
+    /// Passes a request on to the controller.
     pub(super) fn pass_on(&mut self, now: Now, token: Token, request: Request, out: &mut Vec<Effect>) {
         let mut skeleton = self.change_skeleton(&request);
         let refused = match self.controller() {
@@ -66,7 +66,8 @@ impl Node {
                 (Passed::CreatePartitions(request.clone()), request.timeout)
             }
             Request::AlterConfigs(request) => (Passed::AlterConfigs(request), PASSED_TIMEOUT),
-            other => unreachable!("{} is no change of the catalogue", other.name()),
+            Request::DescribeQuorum(_) => (Passed::DescribeQuorum, PASSED_TIMEOUT),
+            other => unreachable!("{} is not for the controller", other.name()),
         };
         self.send_passed(now, controller, Wanted::Change(token, skeleton), passed, timeout, out);
     }
@@ -176,6 +177,10 @@ impl Node {
         }
         let request = match passed {
             Passed::ProducerIds => return self.want_producer_ids(Some((from, number))),
+            Passed::DescribeQuorum => {
+                let result = PassedResult::DescribeQuorum(self.quorum(now));
+                return self.answer_pass(from, number, result, out);
+            }
             Passed::CreateTopics(request) => Request::CreateTopics(request),
             Passed::DeleteTopics(request) => Request::DeleteTopics(request),
             Passed::CreatePartitions(request) => Request::CreatePartitions(request),
@@ -211,6 +216,7 @@ fn response_of(result: PassedResult) -> Option<Response> {
         PassedResult::DeleteTopics(response) => Some(Response::DeleteTopics(response)),
         PassedResult::CreatePartitions(response) => Some(Response::CreatePartitions(response)),
         PassedResult::AlterConfigs(response) => Some(Response::AlterConfigs(response)),
+        PassedResult::DescribeQuorum(response) => Some(Response::DescribeQuorum(response)),
         PassedResult::NotController | PassedResult::ProducerIds { .. } => None,
     }
 }

@@ -135,6 +135,14 @@ impl Node {
         self.peers.others.get(&node).is_some_and(|peer| !peer.is_gone)
     }
 
+    /// Whether a node takes records and shuts down nowhere.
+    pub(super) fn is_up(&self, node: NodeId) -> bool {
+        match self.peers.others.get(&node) {
+            Some(peer) => !peer.is_gone && peer.ready_since.is_some(),
+            None => self.is_ready() && self.stopping.is_none(),
+        }
+    }
+
     /// Where clients reach a node, if it lives.
     pub(super) fn endpoint_of(&self, node: NodeId) -> Option<&Endpoint> {
         if node == self.config.node {
@@ -274,12 +282,21 @@ impl Node {
             if given == BALANCED_A_LOOK_MAX || !self.shards[at].serving {
                 continue;
             }
-            let preferred = self.replicas(self.shards[at].id)[0];
+            let preferred = self.preferred(at);
             let is_steady = self.peers.others.get(&preferred).is_some_and(steady);
             if is_steady && self.in_sync(at).contains(&preferred) {
                 self.shards[at].group.transfer_leader(raft_id(preferred));
                 given += 1;
             }
+        }
+    }
+
+    /// Hands a shard that this node serves to the node that should lead it, if that takes records and keeps up.
+    pub(super) fn give_back(&mut self, at: usize) {
+        let preferred = self.preferred(at);
+        let is_here = preferred == self.config.node || !self.shards[at].serving;
+        if !is_here && self.is_up(preferred) && self.in_sync(at).contains(&preferred) {
+            self.shards[at].group.transfer_leader(raft_id(preferred));
         }
     }
 
@@ -317,6 +334,7 @@ impl Node {
             PeerMessage::Answer(number, answer) => self.on_pass_answer(from, number, *answer, out),
             PeerMessage::Pull(pull) => self.on_pull(from, pull, out),
             PeerMessage::Range(range) => self.on_range(from, range, out),
+            PeerMessage::Elect(shards) => self.on_elect(&shards),
         }
     }
 

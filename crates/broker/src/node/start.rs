@@ -114,6 +114,7 @@ impl Node {
         Node {
             peers: Peers::new(&config, shards.len(), now),
             passing: Default::default(),
+            electing: Default::default(),
             replicating: Default::default(),
             catch_up: Default::default(),
             confirming: Default::default(),

@@ -24,6 +24,7 @@ const KIND_PASS: u8 = 33;
 const KIND_ANSWER: u8 = 34;
 const KIND_PULL: u8 = 35;
 const KIND_RANGE: u8 = 36;
+const KIND_ELECT: u8 = 37;
 /// Most batches in one range.
 const RANGE_BATCHES_MAX: usize = 1 << 16;
 /// Bytes of `size`, `crc`, `version` and `kind`.
@@ -88,6 +89,7 @@ pub fn encode(message: &PeerMessage) -> Vec<Bytes> {
         PeerMessage::Answer(number, answer) => vec![frame(KIND_ANSWER, &(number, answer))],
         PeerMessage::Pull(pull) => vec![frame(KIND_PULL, pull)],
         PeerMessage::Range(range) => encode_range(range),
+        PeerMessage::Elect(shards) => vec![frame(KIND_ELECT, shards)],
     }
 }
 
@@ -112,6 +114,7 @@ pub fn decode(bytes: Bytes) -> Result<PeerMessage, WireError> {
             Ok(PeerMessage::Answer(number, Box::new(answer)))
         }
         KIND_PULL => Ok(PeerMessage::Pull(read(body)?)),
+        KIND_ELECT => Ok(PeerMessage::Elect(read(body)?)),
         KIND_RANGE => {
             let (head, _) = postcard::take_from_bytes::<RangeHead>(body).map_err(|_| WireError::Short)?;
             let sizes: usize = head.sizes.iter().map(|size| *size as usize).sum();
@@ -282,6 +285,7 @@ mod tests {
                 bytes_max: 1 << 20,
             }),
             PeerMessage::Range(Range { number: 4, batches: Vec::new(), starts_at: Some(Offset(500)) }),
+            PeerMessage::Elect(vec![ShardId(0), ShardId(7)]),
         ]
     }
 

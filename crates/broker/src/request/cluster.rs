@@ -1,4 +1,9 @@
-//! The cluster's nodes: what each holds on disk.
+//! The cluster's nodes: what each holds on disk, who votes in the metadata group, who is to lead.
+
+use super::Refusal;
+use model::{ErrorCode, LeaderEpoch, NodeId};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How large the partitions on this node are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,4 +28,63 @@ pub struct HeldPartition {
     pub index: i32,
     /// Bytes of its segment files, and of committed batches that are so far in the node's log alone.
     pub bytes: u64,
+}
+
+/// Who votes in the metadata group, and how far each has come. Only the controller knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeQuorum {}
+
+/// Answer to `DescribeQuorum`. Offsets count the entries of the metadata log from 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescribeQuorumResponse {
+    /// Success or the reason; everything else is empty then.
+    pub error: ErrorCode,
+    /// The controller.
+    pub leader: NodeId,
+    /// Its leader epoch.
+    pub epoch: LeaderEpoch,
+    /// Offset behind the last committed entry.
+    pub high_watermark: u64,
+    /// In the order of their ids.
+    pub voters: Vec<QuorumVoter>,
+}
+
+/// One voter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumVoter {
+    /// Which node.
+    pub node: NodeId,
+    /// Where the other nodes reach it: host and port. `None` for a node of one, which has no such address.
+    pub address: Option<(String, u16)>,
+    /// Offset behind the last entry that the leader knows to be on its disk; of the leader's own log, durable or not.
+    pub log_end: u64,
+    /// Wall clock, ms, when it had everything committed: now, or unknown.
+    pub caught_up_at_ms: Option<i64>,
+}
+
+/// Which election (numbers are Kafka's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectionKind {
+    /// The preferred replica is to lead (0).
+    Preferred,
+    /// Any replica is to lead, records lost or not (1). Never done here.
+    Unclean,
+}
+
+/// Let partitions be led by whom they should be led by (KIP-460).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectLeaders {
+    /// Which election.
+    pub kind: ElectionKind,
+    /// Topics by name with partitions; `None`: all that need it, and only they are answered.
+    pub topics: Option<Vec<(String, Vec<i32>)>>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// Answer to `ElectLeaders`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectLeadersResponse {
+    /// By topic: partition number with success or the reason.
+    pub topics: Vec<(String, Vec<(i32, Refusal)>)>,
 }

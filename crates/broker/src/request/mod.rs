@@ -134,6 +134,10 @@ exchange! {
     DescribeCluster(DescribeCluster => DescribeClusterResponse),
     /// What this node has on disk.
     DescribeLogDirs(DescribeLogDirs => DescribeLogDirsResponse),
+    /// Who votes in the metadata group.
+    DescribeQuorum(DescribeQuorum => DescribeQuorumResponse),
+    /// Let the preferred leaders lead.
+    ElectLeaders(ElectLeaders => ElectLeadersResponse),
     /// New topics.
     CreateTopics(CreateTopics => CreateTopicsResponse),
     /// Topics and their data go.

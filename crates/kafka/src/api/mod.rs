@@ -14,7 +14,9 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -212,8 +214,10 @@ apis! {
     DescribeLogDirs 1..=5: describe_log_dirs => DescribeLogDirs,
     CreatePartitions 0..=3: create_partitions => CreatePartitions,
     DeleteGroups 0..=3: delete_groups => DeleteGroups,
+    ElectLeaders 0..=2: elect_leaders => ElectLeaders,
     IncrementalAlterConfigs 0..=1: incremental_alter_configs => AlterConfigs,
     OffsetDelete 0..=0: offset_delete => OffsetDelete,
+    DescribeQuorum 0..=2: describe_quorum => DescribeQuorum,
     DescribeCluster 0..=2: describe_cluster => DescribeCluster,
     DescribeTopicPartitions 0..=0: describe_topic_partitions => DescribeTopicPartitions,
 }

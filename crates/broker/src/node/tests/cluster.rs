@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-const NODES: usize = 3;
+pub(super) const NODES: usize = 3;
 /// Every wait in a test ends here, virtual time.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -28,23 +28,23 @@ enum Happening {
 }
 
 #[derive(Default)]
-struct Place {
-    node: Option<Node>,
+pub(super) struct Place {
+    pub(super) node: Option<Node>,
     disk: MemoryDisk,
     life: u64,
     timer: Option<Mono>,
 }
 
-struct Cluster {
-    places: Vec<Place>,
-    now: Mono,
+pub(super) struct Cluster {
+    pub(super) places: Vec<Place>,
+    pub(super) now: Mono,
     queue: BTreeMap<(Mono, u64), Happening>,
     number: u64,
     random: Random,
     /// When the last frame of a link arrives: the next one comes later.
     arrivals: BTreeMap<(usize, usize, Stream), Mono>,
-    cut: BTreeSet<(usize, usize)>,
-    replies: BTreeMap<Token, Response>,
+    pub(super) cut: BTreeSet<(usize, usize)>,
+    pub(super) replies: BTreeMap<Token, Response>,
     next_token: u64,
     checkpoint_bytes: usize,
     /// Lines that nodes wrote, counted by their words.
@@ -52,7 +52,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new(seed: u64) -> Cluster {
+    pub(super) fn new(seed: u64) -> Cluster {
         Cluster::with(seed, 1 << 20)
     }
 
@@ -83,7 +83,7 @@ impl Cluster {
         self.queue.insert((self.now.plus(Duration::from_micros(micros)), self.number), happening);
     }
 
-    fn start(&mut self, at: usize) {
+    pub(super) fn start(&mut self, at: usize) {
         let id = NodeId(at as i32 + 1);
         let endpoint = Endpoint { node: id, host: format!("host{}", id.0), port: 9092, rack: None };
         let mut config = super::NodeConfig { node: id, endpoint, ..config() };
@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     /// The process ends; a write under way may or may not have come to its end.
-    fn kill(&mut self, at: usize) {
+    pub(super) fn kill(&mut self, at: usize) {
         self.places[at].node = None;
         let of_it = |happening: &Happening| matches!(happening, Happening::Done { node, .. } if *node == at);
         let lost = self.queue.iter().filter(|(_, happening)| of_it(happening)).map(|(key, _)| *key);
@@ -212,7 +212,7 @@ impl Cluster {
         }
     }
 
-    fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Cluster) -> bool) -> Duration {
+    pub(super) fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Cluster) -> bool) -> Duration {
         let began = self.now;
         while !is_so(self) {
             assert!(self.now.since(began) < LIMIT, "{what}: not within {LIMIT:?}");
@@ -221,14 +221,14 @@ impl Cluster {
         self.now.since(began)
     }
 
-    fn run_for(&mut self, time: Duration) {
+    pub(super) fn run_for(&mut self, time: Duration) {
         let end = self.now.plus(time);
         while self.now < end {
             self.happen();
         }
     }
 
-    fn ask(&mut self, at: usize, request: Request) -> Token {
+    pub(super) fn ask(&mut self, at: usize, request: Request) -> Token {
         self.next_token += 1;
         let token = Token(self.next_token);
         let client = Arc::new(ClientInfo { client_id: "c".into(), host: "h".into() });
@@ -238,7 +238,7 @@ impl Cluster {
     }
 
     /// Asks and waits for the answer; none comes from a node that dies.
-    fn call(&mut self, at: usize, request: Request) -> Option<Response> {
+    pub(super) fn call(&mut self, at: usize, request: Request) -> Option<Response> {
         let life = self.places[at].life;
         self.places[at].node.as_ref()?;
         let token = self.ask(at, request);
@@ -250,13 +250,13 @@ impl Cluster {
         self.replies.remove(&token)
     }
 
-    fn all_ready(&mut self) -> Duration {
+    pub(super) fn all_ready(&mut self) -> Duration {
         self.until("all nodes are ready", |cluster| {
             cluster.places.iter().all(|place| place.node.as_ref().is_some_and(|node| node.status().ready))
         })
     }
 
-    fn create(&mut self, at: usize, name: &str, partitions: i32) -> Option<ErrorCode> {
+    pub(super) fn create(&mut self, at: usize, name: &str, partitions: i32) -> Option<ErrorCode> {
         self.create_with(at, new_topic(name, partitions))
     }
 
@@ -269,7 +269,7 @@ impl Cluster {
         }
     }
 
-    fn metadata(&mut self, at: usize, name: &str) -> MetadataResponse {
+    pub(super) fn metadata(&mut self, at: usize, name: &str) -> MetadataResponse {
         let topics = Some(vec![TopicRef::Name(name.into())]);
         let request = Metadata { topics, allow_auto_topic_creation: false };
         match self.call(at, Request::Metadata(request)) {
@@ -300,7 +300,7 @@ impl Cluster {
     }
 
     /// Writes one batch to a partition, asking node after node until one acknowledges. Returns the offset.
-    fn write(&mut self, topic: &str, index: i32, producer: (i64, i32), mark: i64) -> i64 {
+    pub(super) fn write(&mut self, topic: &str, index: i32, producer: (i64, i32), mark: i64) -> i64 {
         let mut at = self.random.below(NODES as u64) as usize;
         let end = self.now.plus(LIMIT);
         loop {
@@ -322,7 +322,7 @@ impl Cluster {
         }
     }
 
-    fn leader(&mut self, topic: &str, index: usize) -> Option<usize> {
+    pub(super) fn leader(&mut self, topic: &str, index: usize) -> Option<usize> {
         let at = (0..NODES).find(|at| self.places[*at].node.is_some())?;
         let found = self.metadata(at, topic);
         found.topics[0].partitions.get(index)?.leader.map(|node| node.0 as usize - 1)

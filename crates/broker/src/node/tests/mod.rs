@@ -6,6 +6,7 @@ mod cluster;
 mod data;
 mod full;
 mod groups;
+mod quorum;
 mod topics;
 
 use super::{Node, NodeConfig};

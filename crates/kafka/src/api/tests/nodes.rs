@@ -1,18 +1,22 @@
-//! The cluster's nodes and what they hold: topics page by page, log directories.
+//! The cluster's nodes: topics page by page, log directories, the metadata quorum, elections.
 
 use broker::request::*;
-use model::ErrorCode;
+use model::{ErrorCode, LeaderEpoch};
 
 use super::topic::topic_metadata;
 use super::*;
 use crate::message::describe_log_dirs::DescribeLogDirsRequest;
+use crate::message::describe_quorum::{DescribeQuorumRequest, RequestPartitionData, RequestTopicData};
 use crate::message::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, RequestCursor, TopicRequest,
 };
+use crate::message::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 
 pub(super) fn round_trips(covered: &mut Covered) {
     covered.each::<DescribeTopicPartitionsRequest>(describe_topic_partitions);
     covered.each::<DescribeLogDirsRequest>(describe_log_dirs);
+    covered.each::<DescribeQuorumRequest>(describe_quorum);
+    covered.each::<ElectLeadersRequest>(elect_leaders);
 }
 
 fn describe_topic_partitions(session: &mut Session, version: i16, values: &mut Values) {
@@ -103,4 +107,111 @@ fn describe_log_dirs(session: &mut Session, version: i16, values: &mut Values) {
             assert_eq!((it.offset_lag, it.is_future_key), (0, false));
         }
     }
+}
+
+fn quorum_request(topic: &str, partitions: &[i32]) -> DescribeQuorumRequest {
+    let partitions =
+        partitions.iter().map(|index| RequestPartitionData { partition_index: *index }).collect();
+    DescribeQuorumRequest { topics: vec![RequestTopicData { topic_name: topic.into(), partitions }] }
+}
+
+fn describe_quorum(session: &mut Session, version: i16, values: &mut Values) {
+    let said = DescribeQuorumResponse {
+        error: if values.coin() { ErrorCode::None } else { ErrorCode::NotController },
+        leader: node(values),
+        epoch: LeaderEpoch(values.int32()),
+        high_watermark: values.int64().unsigned_abs() / 2,
+        voters: values.list(|values| QuorumVoter {
+            node: node(values),
+            address: values.option(|values| (text(values), values.uint16())),
+            log_end: values.int64().unsigned_abs() / 2,
+            caught_up_at_ms: values.option(|values| values.int64()),
+        }),
+    };
+    let read = exchange(session, version, &quorum_request("__cluster_metadata", &[0]), |request| {
+        assert!(matches!(request, Request::DescribeQuorum(_)));
+        Response::DescribeQuorum(said.clone())
+    });
+    assert_eq!(read.error_code, said.error.code());
+    if !said.error.is_none() {
+        assert!(read.topics.is_empty());
+        let why = read.error_message.filter(|_| version >= 2);
+        assert_eq!(why.as_deref(), (version >= 2).then_some("the controller did not answer"));
+        return;
+    }
+    assert_eq!((&*read.topics[0].topic_name, read.topics[0].partitions.len()), ("__cluster_metadata", 1));
+    let it = &read.topics[0].partitions[0];
+    assert_eq!((it.partition_index, it.error_code), (0, 0));
+    assert!(version < 2 || it.error_message.is_none());
+    assert_eq!((it.leader_id, it.leader_epoch), (said.leader.0, said.epoch.0));
+    assert_eq!((it.high_watermark as u64, it.observers.len()), (said.high_watermark, 0));
+    assert_eq!(it.current_voters.len(), said.voters.len());
+    for (it, said) in it.current_voters.iter().zip(&said.voters) {
+        assert_eq!((it.replica_id, it.log_end_offset as u64), (said.node.0, said.log_end));
+        let caught_up = said.caught_up_at_ms.filter(|_| version >= 1).unwrap_or(-1);
+        assert_eq!((it.last_fetch_timestamp, it.last_caught_up_timestamp), (-1, caught_up));
+    }
+    let nodes = read.nodes.iter().map(|it| {
+        let listener = it.listeners.first();
+        listener.inspect(|it| assert_eq!(&*it.name, "CONTROLLER"));
+        (it.node_id, listener.map(|it| (it.host.to_string(), it.port)))
+    });
+    let meant = said.voters.iter().map(|it| (it.node.0, it.address.clone()));
+    let meant: Vec<_> = meant.filter(|_| version >= 2).collect();
+    assert_eq!(nodes.collect::<Vec<_>>(), meant);
+}
+
+#[test]
+fn the_metadata_quorum_has_one_partition() {
+    for (topic, partitions) in
+        [("a", &[0][..]), ("__cluster_metadata", &[1]), ("__cluster_metadata", &[0, 0])]
+    {
+        let read = refused(&mut session(), 2, &quorum_request(topic, partitions));
+        let codes: Vec<_> = read.topics[0].partitions.iter().map(|it| it.error_code).collect();
+        assert_eq!(codes, vec![ErrorCode::UnknownTopicOrPartition.code(); partitions.len()]);
+        assert_eq!(&*read.topics[0].topic_name, topic);
+    }
+    assert!(refused(&mut session(), 0, &DescribeQuorumRequest { topics: vec![] }).topics.is_empty());
+}
+
+fn elect_leaders(session: &mut Session, version: i16, values: &mut Values) {
+    let mut message = ElectLeadersRequest::arbitrary(values, version);
+    message.election_type = i8::from(version >= 1 && values.coin());
+    let said = ElectLeadersResponse {
+        topics: values.list(|values| (text(values), values.list(|values| (values.int32(), refusal(values))))),
+    };
+    let read = exchange(session, version, &message, |request| {
+        let Request::ElectLeaders(it) = request else { panic!("{request:?}") };
+        let kind = if message.election_type == 1 { ElectionKind::Unclean } else { ElectionKind::Preferred };
+        assert_eq!(it.kind, kind);
+        assert_eq!(it.timeout.as_millis(), message.timeout_ms.max(0) as u128);
+        let meant = message.topic_partitions.as_ref().map(|topics| {
+            topics.iter().map(|it| (it.topic.to_string(), it.partitions.clone())).collect::<Vec<_>>()
+        });
+        assert_eq!(it.topics, meant);
+        Response::ElectLeaders(said.clone())
+    });
+    assert_eq!((read.throttle_time_ms, read.error_code), (0, 0));
+    let read = read.replica_election_results.into_iter().map(|it| {
+        let partitions = it.partition_result.into_iter();
+        let partitions = partitions.map(|it| (it.partition_id, it.error_code, it.error_message));
+        (it.topic.to_string(), partitions.collect::<Vec<_>>())
+    });
+    let said = said.topics.into_iter().map(|(topic, partitions)| {
+        let partitions = partitions.into_iter();
+        let partitions = partitions.map(|(index, it)| (index, it.code.code(), message_of(&it)));
+        (topic, partitions.collect::<Vec<_>>())
+    });
+    assert_eq!(read.collect::<Vec<_>>(), said.collect::<Vec<_>>());
+}
+
+#[test]
+fn an_unknown_election_elects_nobody() {
+    let topics = vec![TopicPartitions { topic: "a".into(), partitions: vec![0, 1] }];
+    let message = ElectLeadersRequest { election_type: 2, topic_partitions: Some(topics), timeout_ms: 1 };
+    let read = refused(&mut session(), 2, &message);
+    assert_eq!(read.error_code, ErrorCode::InvalidRequest.code());
+    let codes: Vec<_> =
+        read.replica_election_results[0].partition_result.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes, [ErrorCode::InvalidRequest.code(); 2]);
 }
