@@ -4,6 +4,7 @@ use super::Node;
 use crate::catalog::Topic;
 use crate::event::Effect;
 use crate::request::{DescribeLogDirs, DescribeLogDirsResponse, HeldPartition, Response, Token};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Node {
     pub(super) fn describe_log_dirs(
@@ -15,9 +16,14 @@ impl Node {
         let topics = match &request.topics {
             None => self.catalog.topics().map(|topic| self.held(topic, 0..topic.shards.len())).collect(),
             Some(asked) => {
-                let found = asked.iter().filter_map(|(name, indexes)| {
+                // Each once: adding up a partition takes as long as it has batches in memory.
+                let mut wanted: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+                for (name, indexes) in asked {
                     let indexes = indexes.iter().filter_map(|index| usize::try_from(*index).ok());
-                    Some(self.held(self.catalog.by_name(name)?, indexes))
+                    wanted.entry(name).or_default().extend(indexes);
+                }
+                let found = wanted.into_iter().filter_map(|(name, indexes)| {
+                    Some(self.held(self.catalog.by_name(name)?, indexes.into_iter()))
                 });
                 found.filter(|(_, partitions)| !partitions.is_empty()).collect()
             }
