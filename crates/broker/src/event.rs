@@ -95,10 +95,13 @@ pub enum LogLevel {
 /// A node at one moment, for metrics, health and the console.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Every shard has a leader here and its log is applied: requests are answered.
+    /// The log is applied, the node is not about to stop, and it knows who serves the metadata group: requests are answered, here or
+    /// by the node that the answer names.
     pub ready: bool,
     /// Why it is not, or what an operator should know (disk full, damage), one sentence each.
     pub conditions: Vec<String>,
+    /// Why the next node of the cluster must not be taken down now, whichever it is, one sentence each; none: it may.
+    pub must_stay: Vec<String>,
     /// Topics.
     pub topics: u64,
     /// Partitions.

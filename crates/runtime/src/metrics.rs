@@ -153,13 +153,18 @@ fn peers(text: &mut Text, counters: &Counters) {
 fn node(text: &mut Text, status: &Status) {
     text.gauge(
         "sternpost_node_ready",
-        "1 when every shard has a leader here and its log is applied.",
+        "1 when the log is applied, the node does not stop, and it knows who serves the metadata group.",
         u64::from(status.ready),
     );
     text.gauge(
         "sternpost_node_conditions",
         "Conditions that an operator should know; /readyz says which.",
         status.conditions.len() as u64,
+    );
+    text.gauge(
+        "sternpost_cluster_safe_to_stop",
+        "1 when any one node may be taken down, as far as this node knows; /readyz/safe-to-stop says why not.",
+        u64::from(status.ready && status.must_stay.is_empty()),
     );
     text.gauge("sternpost_topics", "Topics.", status.topics);
     text.gauge("sternpost_partitions", "Partitions.", status.partitions);
@@ -203,6 +208,9 @@ mod tests {
         let text = metrics_text(&counters, Held::default(), &Status { ready: true, ..Status::default() });
         assert!(text.ends_with("# EOF\n"));
         assert!(text.contains("sternpost_node_ready 1\n"));
+        assert!(text.contains("sternpost_cluster_safe_to_stop 1\n"));
+        let stopped = metrics_text(&counters, Held::default(), &Status::default());
+        assert!(stopped.contains("sternpost_cluster_safe_to_stop 0\n"), "it says nothing: not safe");
         assert!(text.contains("sternpost_network_receive_bytes_total 7\n"));
         assert!(text.contains("sternpost_request_duration_seconds_count{api=\"Produce\"} 1\n"));
         assert!(text.contains("sternpost_wal_append_duration_seconds_bucket{le=\"+Inf\"} 0\n"));

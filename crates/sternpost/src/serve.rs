@@ -166,8 +166,15 @@ impl Subject for Node {
         let observer = self.0.clone();
         Box::pin(async move {
             match observer.status().await {
-                Some(status) => Readiness { ready: status.ready, conditions: status.conditions },
-                None => Readiness { ready: false, conditions: vec!["the node has stopped".to_string()] },
+                Some(status) => Readiness {
+                    ready: status.ready,
+                    conditions: status.conditions,
+                    must_stay: status.must_stay,
+                },
+                None => {
+                    let stopped = vec!["the node has stopped".to_string()];
+                    Readiness { ready: false, conditions: stopped.clone(), must_stay: stopped }
+                }
             }
         })
     }

@@ -1,7 +1,9 @@
-//! The node at one moment, for metrics, health and the console.
+//! The node at one moment, for metrics, health and the console; and whether the cluster can do without one of its nodes.
 
 use super::Node;
 use crate::event::Status;
+use model::NodeId;
+use std::collections::BTreeSet;
 
 impl Node {
     pub(super) fn status(&self) -> Status {
@@ -14,13 +16,17 @@ impl Node {
             conditions.push("the disk is full: records are refused, reads and deletes work".to_owned());
         }
         conditions.extend(self.checkpoint.trouble.clone());
-        let leaderless = (0..self.shards.len()).filter(|at| self.leadership(*at).is_none()).count();
-        if leaderless > 0 && self.is_ready() {
-            conditions.push(format!("{leaderless} of {} shards have no leader", self.shards.len()));
+        if self.stopping.is_some() {
+            conditions.push("stopping".to_owned());
+        }
+        if self.is_ready() {
+            conditions.extend(self.nodes_away());
+            conditions.extend(self.leaderless());
         }
         Status {
-            ready: self.is_ready(),
+            ready: self.is_ready() && self.stopping.is_none() && self.controller().is_some(),
             conditions,
+            must_stay: self.must_stay(),
             topics: self.catalog.topic_count() as u64,
             partitions: self.shards.iter().map(|shard| shard.partitions.len() as u64).sum(),
             shards: self.shards.len() as u64,
@@ -37,5 +43,59 @@ impl Node {
             bytes_out_total: self.counters.bytes_out,
             segment_reads_total: self.counters.segment_reads,
         }
+    }
+
+    /// A sentence for each other node that does not take part.
+    fn nodes_away(&self) -> Vec<String> {
+        let others = self.config.voters.iter().filter(|node| **node != self.config.node);
+        let away = others.filter(|node| !self.is_up(**node)).map(|node| match self.endpoint_of(*node) {
+            None => format!("node {} is not heard", node.0),
+            Some(_) => format!("node {} is heard and not ready: it starts or stops", node.0),
+        });
+        away.collect()
+    }
+
+    fn leaderless(&self) -> Option<String> {
+        let count = (0..self.shards.len()).filter(|at| self.leadership(*at).is_none()).count();
+        (count > 0).then(|| format!("{count} of {} shards have no leader", self.shards.len()))
+    }
+
+    /// Why no node may be taken down now: without any one of those that are up, every shard must keep a majority in sync. As far as is
+    /// known here: who leads tells the others by its beats, which are a moment old.
+    fn must_stay(&self) -> Vec<String> {
+        if self.is_alone() {
+            return vec!["this is the only node".to_owned()];
+        }
+        let is_here = self.is_ready() && self.stopping.is_none();
+        let mut whys: Vec<String> =
+            (!is_here).then(|| "this node is not ready".to_owned()).into_iter().collect();
+        let up = self.config.voters.iter().filter(|node| self.is_up(**node)).count();
+        if up <= self.majority() {
+            whys.extend(self.nodes_away());
+        }
+        whys.extend(self.leaderless());
+        whys.extend(self.bare_majorities());
+        whys
+    }
+
+    /// A sentence about the shards that have no replica in sync to spare.
+    fn bare_majorities(&self) -> Option<String> {
+        let mut behind: BTreeSet<NodeId> = BTreeSet::new();
+        let mut count = 0;
+        for at in 0..self.shards.len() {
+            let Some(leadership) = self.leadership(at) else { continue };
+            if leadership.in_sync.len() <= self.majority() {
+                count += 1;
+                behind.extend(self.config.voters.iter().filter(|node| !leadership.in_sync.contains(node)));
+            }
+        }
+        let nodes: Vec<String> = behind.iter().map(|node| node.0.to_string()).collect();
+        (count > 0).then(|| {
+            format!(
+                "{count} of {} shards would keep no majority in sync (behind: node {})",
+                self.shards.len(),
+                nodes.join(", node ")
+            )
+        })
     }
 }

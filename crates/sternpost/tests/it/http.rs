@@ -24,7 +24,9 @@ fn numbers_and_health() {
     client.ask(&produce("flights", b"record"), 9);
     assert!(get(&node, "/livez").starts_with("HTTP/1.1 200"));
     let ready = get(&node, "/readyz");
-    assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("ready\n"), "{ready}");
+    let only = "safe to take the next node down: no\n- this is the only node\n";
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with(&format!("ready\n{only}")), "{ready}");
+    assert!(get(&node, "/readyz/safe-to-stop").starts_with("HTTP/1.1 503"));
     let metrics = get(&node, "/metrics");
     for line in [
         "sternpost_node_ready 1",

@@ -123,7 +123,7 @@ impl Cluster {
         }
     }
 
-    fn step(&mut self, at: usize, event: Event) {
+    pub(super) fn step(&mut self, at: usize, event: Event) {
         let now = self.clock();
         let Some(node) = &mut self.places[at].node else { return };
         let mut effects = Vec::new();

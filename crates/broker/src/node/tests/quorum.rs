@@ -3,6 +3,7 @@
 use super::Harness;
 use super::cluster::{Cluster, NODES};
 use super::topics::{create, new_topic};
+use crate::event::{Event, Status};
 use crate::request::*;
 use model::{ErrorCode, NodeId};
 use std::collections::BTreeSet;
@@ -194,4 +195,90 @@ fn an_unclean_election_never_happens() {
     }
     let found = codes(c.call(2, elect(ElectionKind::Preferred, Some(asked), WAIT)));
     assert_eq!(found, [("a".to_owned(), vec![(0, ErrorCode::PreferredLeaderNotAvailable)])]);
+}
+
+fn status(c: &Cluster, at: usize) -> Status {
+    c.places[at].node.as_ref().expect("it runs").status()
+}
+
+fn wait_for_safety(c: &mut Cluster, at: usize) {
+    c.until("one node may go", |c| status(c, at).must_stay.is_empty());
+}
+
+#[test]
+fn one_node_may_go_at_a_time() {
+    let mut c = Cluster::new(27);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 8), Some(ErrorCode::None));
+    (0..NODES).for_each(|at| wait_for_safety(&mut c, at));
+    assert!((0..NODES).all(|at| status(&c, at).conditions.is_empty()));
+    let mut mark = 0;
+    for away in 0..NODES {
+        c.kill(away);
+        let others: Vec<usize> = (0..NODES).filter(|at| *at != away).collect();
+        c.until("the others know", |c| others.iter().all(|at| !status(c, *at).must_stay.is_empty()));
+        for _ in 0..10 {
+            assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+            mark += 1;
+        }
+        c.run_for(Duration::from_secs(3));
+        for at in others {
+            let found = status(&c, at);
+            assert!(found.ready, "{found:?}");
+            let told = [
+                format!("node {} is not heard", away + 1),
+                format!("5 of 5 shards would keep no majority in sync (behind: node {})", away + 1),
+            ];
+            assert_eq!(found.must_stay, told);
+            assert_eq!(found.conditions, told[..1]);
+        }
+        c.start(away);
+        assert!(!status(&c, away).ready, "it has heard nothing yet");
+        assert_eq!(status(&c, away).must_stay[0], "this node is not ready");
+        // Who comes back says so when the others have it in sync again: the moment to go on with the next.
+        wait_for_safety(&mut c, away);
+        let (node, shards) = (NodeId(away as i32 + 1), 5);
+        for at in (0..NODES).filter(|at| *at != away) {
+            let leading = c.places[at].node.as_ref().expect("it runs");
+            let led = (0..shards).filter(|shard| leading.shards[*shard].serving);
+            let in_sync = led.filter_map(|shard| leading.leadership(shard));
+            assert!(in_sync.into_iter().all(|it| it.in_sync.contains(&node)));
+        }
+    }
+}
+
+#[test]
+fn who_hears_no_controller_is_not_ready() {
+    let mut c = Cluster::new(28);
+    c.all_ready();
+    for other in 1..NODES {
+        c.cut.extend([(0, other), (other, 0)]);
+    }
+    c.until("it knows", |c| !status(c, 0).ready);
+    let found = status(&c, 0);
+    assert!(found.must_stay.contains(&"5 of 5 shards have no leader".to_owned()), "{found:?}");
+    assert_eq!(found.conditions[..2], ["node 2 is not heard", "node 3 is not heard"]);
+    assert!((1..NODES).all(|at| status(&c, at).ready), "the others go on");
+    c.cut.clear();
+    c.all_ready();
+    wait_for_safety(&mut c, 0);
+}
+
+#[test]
+fn a_node_that_stops_says_so() {
+    let mut c = Cluster::new(29);
+    c.all_ready();
+    wait_for_safety(&mut c, 0);
+    c.step(1, Event::Shutdown);
+    let stopping = status(&c, 1);
+    assert!(!stopping.ready && stopping.conditions.contains(&"stopping".to_owned()), "{stopping:?}");
+    assert_eq!(stopping.must_stay[0], "this node is not ready");
+}
+
+#[test]
+fn the_only_node_must_stay() {
+    let h = Harness::new();
+    let found = h.status();
+    assert!(found.ready && found.conditions.is_empty());
+    assert_eq!(found.must_stay, ["this is the only node"]);
 }
