@@ -1,7 +1,11 @@
 //! How the words that talk to a cluster reach it, what they print, and how they say what went wrong: data on stdout, talk on
-//! stderr, one sentence with a hint for each error.
+//! stderr, one sentence with a hint for each error. And the word about the cluster itself.
+
+mod health;
+mod status;
 
 use crate::output::Output;
+use clap::Subcommand;
 use client::{Address, Client, Config, Error};
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use kafka::wire::Str;
@@ -10,6 +14,30 @@ use serde_json::Value;
 use std::future::Future;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
+
+/// Show how a cluster is
+#[derive(clap::Args, Debug)]
+pub struct Cluster {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Status(status::Status),
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// One clear sentence.
+pub fn run(word: &Cluster) -> Result<(), String> {
+    block_on(async {
+        match &word.verb {
+            Verb::Status(verb) => status::run(verb).await,
+        }
+    })
+}
 
 /// Where the cluster is
 #[derive(clap::Args, Debug, Clone)]

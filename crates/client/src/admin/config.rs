@@ -10,7 +10,7 @@ use super::topic::only;
 use super::words;
 use crate::{Client, Error};
 
-const RESOURCE_TOPIC: i8 = 2;
+pub(super) const RESOURCE_TOPIC: i8 = 2;
 const OPERATION_SET: i8 = 0;
 const OPERATION_DELETE: i8 = 1;
 

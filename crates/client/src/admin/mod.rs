@@ -1,10 +1,12 @@
-//! Administration: topics, configs, groups, offsets. One method per question, each retried while its error may pass.
+//! Administration: the cluster, topics, configs, groups, offsets. One method per question, each retried while its error may pass.
 
+mod cluster;
 mod config;
 mod group;
 mod offset;
 mod topic;
 
+pub use cluster::{Broker, ClusterDescription, Quorum, Voter};
 pub use config::{ConfigEntry, ConfigSource};
 pub use group::{CommittedOffset, GroupDescription, GroupListing, GroupMember, Member};
 pub use offset::{ListedOffset, OffsetAt};

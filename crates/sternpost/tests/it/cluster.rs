@@ -2,8 +2,9 @@
 
 use crate::node::{Node, PATIENCE, binary};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use std::io::Write;
-use std::net::TcpListener;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
@@ -57,6 +58,82 @@ fn pid(nodes: &Node, id: u16) -> Pid {
     Pid::from_raw(line.split_whitespace().last().unwrap().parse().unwrap()).unwrap()
 }
 
+/// What `cluster status` tells, and its exit code with this flag.
+fn status(port: u16, flags: &[&str]) -> (Value, Option<i32>) {
+    let output = binary()
+        .args(["cluster", "status", "--output", "json", "--bootstrap-server", &format!("127.0.0.1:{port}")])
+        .args(flags)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    (
+        serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told:?} {talk}")),
+        output.status.code(),
+    )
+}
+
+/// Asks until it tells so.
+fn status_until(port: u16, name: &str, is_so: bool) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (told, _) = status(port, &[]);
+        if told[name] == is_so {
+            return told;
+        }
+        assert!(Instant::now() < deadline, "{name} does not become {is_so}: {told}");
+    }
+}
+
+/// The first line and the body of an answer over HTTP.
+fn get(port: u16, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// A node that is stopped by force is missed, by those that are left and from outside, and is not when it is back.
+#[test]
+fn a_missing_node_keeps_the_others_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = free_ports();
+    let mut command = binary();
+    command
+        .args(["serve", "--nodes", "3", "--no-restart", "--listen", &format!("127.0.0.1:{base}")])
+        .args(["--http", &format!("127.0.0.1:{}", base + 10), "--data-dir"])
+        .arg(directory.path().join("data"));
+    let nodes = Node::spawn(command);
+    nodes.wait_for_line("Ctrl-C stops all");
+    client(base, &["topic", "create", "flights", "--partitions", "6"], "");
+    status_until(base, "safe_to_stop_next", true);
+    assert_eq!((status(base, &[]).1, status(base, &["--safe-to-stop"]).1), (Some(0), Some(0)));
+    let (line, body) = get(base + 10, "/readyz/safe-to-stop");
+    assert_eq!((line.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "safe to take the next node down: yes\n"));
+    kill_process(pid(&nodes, 3), Signal::KILL).unwrap();
+    let lame = status_until(base, "healthy", false);
+    assert_eq!(status(base, &[]).1, Some(1));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (told, code) = status(base, &["--safe-to-stop"]);
+        let unsafe_nodes =
+            told["nodes"].as_array().unwrap().iter().filter(|node| node["safe_to_stop"] == false);
+        if code == Some(1) && unsafe_nodes.count() == 2 {
+            assert_eq!((&told["nodes"][2]["reachable"], &told["nodes"][2]["id"]), (&false.into(), &3.into()));
+            break;
+        }
+        assert!(Instant::now() < deadline, "it is not missed: {told}, before: {lame}");
+    }
+    let (line, body) = get(base + 10, "/readyz/safe-to-stop?output=json");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((line.as_str(), &told["ready"]), ("HTTP/1.1 503 Service Unavailable", &Value::Bool(true)));
+    assert!(told["not_safe_because"][0] == "node 3 is not heard", "{body}");
+    assert!(get(base + 11, "/readyz").0.contains("200"));
+}
+
 #[test]
 fn three_nodes_on_this_machine() {
     let directory = tempfile::tempdir().unwrap();
@@ -65,6 +142,11 @@ fn three_nodes_on_this_machine() {
     let nodes = three(base, &data);
     nodes.wait_for_lines(" ready", 3);
     client(base, &["topic", "create", "flights", "--partitions", "6"], "");
+    let whole = status_until(base, "safe_to_stop_next", true);
+    assert_eq!((&whole["healthy"], whole["nodes"].as_array().unwrap().len()), (&Value::Bool(true), 3));
+    assert_eq!(whole["quorum"]["voters"].as_array().unwrap().len(), 3);
+    let leads: i64 = (0..3).map(|at| whole["nodes"][at]["leads"].as_i64().unwrap()).sum();
+    assert_eq!((leads, &whole["partitions"]), (6, &Value::from(6)));
     client(base + 1, &["produce", "--topic", "flights"], "one\ntwo\n");
     kill_process(pid(&nodes, 2), Signal::KILL).unwrap();
     client(base, &["produce", "--topic", "flights"], "three\n");

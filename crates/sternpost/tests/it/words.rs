@@ -90,6 +90,25 @@ fn sorted(text: &str) -> Vec<&str> {
 }
 
 #[test]
+fn a_cluster_of_one_is_healthy_and_needs_its_node() {
+    let cluster = Cluster::start();
+    cluster.stdout(&["topic", "create", "flights", "--partitions", "3"]);
+    let told = cluster.stdout(&["cluster", "status"]);
+    for line in [
+        "NODE  ADDRESS",
+        "1 topic, 3 partitions: 0 without a leader, 0 under-replicated, 0 under min.insync.replicas, 3 at it",
+        "healthy: yes",
+        "safe to take the next node down: no (node 1: 3 partitions would keep no majority of replicas in sync",
+    ] {
+        assert!(told.contains(line), "no {line:?} in {told}");
+    }
+    cluster
+        .refused(&["cluster", "status", "--safe-to-stop"], &["not safe to take the next node down: node 1"]);
+    let told = cluster.json(&["cluster", "status"]);
+    assert_eq!((&told["healthy"], &told["nodes"][0]["leads"]), (&true.into(), &3.into()));
+}
+
+#[test]
 fn a_topic_from_its_making_to_its_end() {
     let cluster = Cluster::start();
     let made = cluster.stdout(&[
