@@ -26,6 +26,9 @@ TOOLS = {
     "configs": "kafka.admin.ConfigCommand",
     "offsets": "org.apache.kafka.tools.GetOffsetShell",
     "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "election": "org.apache.kafka.tools.LeaderElectionCommand",
 }
 LOG = """status=error
 appender.console.type=Console
@@ -89,6 +92,7 @@ class Check:
         self.records()
         self.groups()
         self.configs()
+        self.cluster()
         self.removal()
         return self.failures
 
@@ -157,6 +161,27 @@ class Check:
                   err=["InvalidConfigurationException|Unknown topic config name"])
         self.step("configs: a bad value is refused", "configs", "--alter", *topic, "--add-config", "retention.ms=soon", code=1,
                   err=["InvalidConfigurationException|Invalid value soon"])
+
+    def cluster(self):
+        t = self.topic
+        self.step("topics: describe shows eligible leaders", "topics", "--describe", "--topic", t, out=[
+            rf"^\s+Topic: {t}\s+Partition: 0\s+Leader: \d+\s+Replicas: [\d,]+\s+Isr: [\d,]+\s+Elr:\s+LastKnownElr:\s*$"])
+        self.step("topics: none is under-replicated", "topics", "--describe", "--under-replicated-partitions", never=["Partition: "])
+        self.step("log-dirs: one topic", "log-dirs", "--describe", "--topic-list", t, out=[
+            rf'"partition":"{t}-0","size":[1-9]\d*,"offsetLag":0,"isFuture":false', r'"error":null', r'"logDir":"/[^"]+"'])
+        self.step("log-dirs: all topics", "log-dirs", "--describe", out=[rf'"partition":"{t}-3"'])
+        self.step("metadata-quorum: status", "quorum", "describe", "--status", out=[
+            r"^LeaderId:\s+\d+$", r"^LeaderEpoch:\s+\d+$", r"^HighWatermark:\s+[1-9]\d*$", r"^MaxFollowerLag:\s+0$",
+            r'^CurrentVoters:\s+\[.*\d+.*\]$', r"^CurrentObservers:\s+\[\]$"])
+        self.step("metadata-quorum: replication", "quorum", "describe", "--replication", out=[
+            r"^\d+\s+\S+\s+[1-9]\d*\s+0\s+-?\d+\s+\d{13}\s+Leader\s*$"])
+        self.step("leader-election: not needed", "election", "--election-type", "preferred", "--topic", t, "--partition", "0",
+                  out=[rf"Valid replica already elected for partitions {t}-0"])
+        self.step("leader-election: all partitions", "election", "--election-type", "preferred", "--all-topic-partitions", never=["rror"])
+        self.step("leader-election: unclean is not needed", "election", "--election-type", "unclean", "--topic", t, "--partition", "1",
+                  out=[rf"Valid replica already elected for partitions {t}-1"])
+        self.step("leader-election: an unknown partition is refused", "election", "--election-type", "preferred", "--topic", t,
+                  "--partition", "77", code=1, err=["UnknownTopicOrPartition"])
 
     def removal(self):
         t = self.topic
