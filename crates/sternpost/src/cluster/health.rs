@@ -70,14 +70,19 @@ impl Partition {
     fn majority(&self) -> usize {
         self.replicas.len() / 2 + 1
     }
-
-    /// Replicas that would be left in sync without a node.
-    fn left_without(&self, node: i32) -> usize {
-        self.in_sync.iter().filter(|id| **id != node).count()
-    }
 }
 
 impl Cluster {
+    fn is_away(&self, node: i32) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.unreachable.is_some())
+    }
+
+    /// Replicas that would be left in sync without a node. One that cannot be reached is none, even while the cluster has not yet
+    /// noticed that it is gone (Apache Kafka takes nine seconds).
+    fn left_without(&self, partition: &Partition, node: i32) -> usize {
+        partition.in_sync.iter().filter(|id| **id != node && !self.is_away(**id)).count()
+    }
+
     /// Partitions led by each node.
     pub fn leads(&self, node: i32) -> usize {
         self.partitions.iter().filter(|partition| partition.leader == Some(node)).count()
@@ -122,7 +127,7 @@ impl Cluster {
     /// Why a node must not be taken down now; none when it may: every partition keeps a majority of its replicas in sync, and the
     /// metadata quorum a majority of its voters.
     pub fn must_stay(&self, node: i32) -> Option<String> {
-        let lost = |it: &&Partition| it.left_without(node) < it.majority();
+        let lost = |it: &&Partition| self.left_without(it, node) < it.majority();
         let names: Vec<&str> = self.partitions.iter().filter(lost).map(|it| it.name.as_str()).collect();
         if !names.is_empty() {
             let without = counted(names.len());
@@ -150,8 +155,7 @@ impl Cluster {
         let now = leader.map_or(-1, |leader| leader.last_caught_up_ms);
         let is_behind = |id: i32, log_end: i64, caught_up: i64| {
             let is_recent = caught_up >= 0 && now - caught_up <= CAUGHT_UP_WITHIN_MS;
-            let is_away = self.nodes.get(&id).is_some_and(|node| node.unreachable.is_some());
-            is_away || id != quorum.leader_id && log_end < quorum.high_watermark && !is_recent
+            self.is_away(id) || id != quorum.leader_id && log_end < quorum.high_watermark && !is_recent
         };
         let behind = quorum.voters.iter();
         let behind = behind.filter(|it| is_behind(it.id, it.log_end_offset, it.last_caught_up_ms));
@@ -260,6 +264,16 @@ mod tests {
         assert_eq!(lame.all_must_stay(), Some(format!("node 1: {why}")));
         let counts = Counts { under_replicated: 1, at_min_isr: 1, ..Counts::default() };
         assert_eq!(lame.counts(), counts);
+    }
+
+    /// Its partitions still count it as in sync.
+    #[test]
+    fn a_node_that_went_just_now_keeps_the_others_up() {
+        let mut lame = cluster(vec![partition(Some(1), &[1, 2, 3], 2)]);
+        lame.nodes.get_mut(&3).unwrap().unreachable = Some("connection refused".into());
+        let why = "1 partition would keep no majority of replicas in sync: flights-0";
+        assert_eq!(lame.must_stay(1).as_deref(), Some(why));
+        assert_eq!(lame.must_stay(3), None);
     }
 
     #[test]
