@@ -4,7 +4,7 @@
 //! `Event::Timer` when `next_deadline` has passed.
 
 use crate::peer::{Link, PeerMessage};
-use crate::request::{ClientInfo, ConnectionId, Request, Response, Token};
+use crate::request::{ClientInfo, ConnectionId, Request, Response, Token, Volume};
 use model::NodeId;
 use model::job::{Done, Job, JobError, JobId};
 use std::sync::Arc;
@@ -41,6 +41,9 @@ pub enum Event {
     },
     /// News of the connection to another node.
     Link(NodeId, Link),
+    /// The volume that the data directory lies on, as it was just found; `None`: it cannot be looked at. For clients that ask: what the
+    /// node itself does about a full disk rests on what its jobs bring back.
+    Volume(Option<Volume>),
     /// `next_deadline` has passed.
     Timer,
     /// How is the node? Answered at once with `Effect::Status`.

@@ -9,7 +9,7 @@ use crate::lanes::{AppendHere, Lanes, WalLane};
 use crate::mailbox::Mailbox;
 use crate::peers::Peers;
 use broker::peer::{Link, PeerMessage};
-use broker::request::{ClientInfo, ConnectionId, Token};
+use broker::request::{ClientInfo, ConnectionId, Token, Volume};
 use broker::{Effect, Event, LogLevel, Node, Request, Status};
 use model::job::{Done, Job, JobError, JobId};
 use model::{Mono, NodeId};
@@ -60,6 +60,8 @@ pub enum Input {
     Expelled(String),
     /// Somebody wants to know how the node is.
     Observe(oneshot::Sender<Box<Status>>),
+    /// The volume that the data directory lies on.
+    Volume(Option<Volume>),
     /// Finish and stop.
     Shutdown,
     /// The moment that a turn asked for has come.
@@ -202,6 +204,7 @@ impl Core {
                 self.expelled.get_or_insert(why);
                 return None;
             }
+            Input::Volume(volume) => Event::Volume(volume),
             Input::Shutdown => Event::Shutdown,
             Input::Tick => {
                 self.timer = None;

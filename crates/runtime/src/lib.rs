@@ -16,6 +16,7 @@ mod mailbox;
 mod metrics;
 mod peers;
 mod server;
+mod volume;
 
 /// The registry of settings, for those who gather values.
 pub use broker::config as settings;

@@ -9,6 +9,7 @@ use crate::lanes::Lanes;
 use crate::listener::{Phase, Shared, accept, bind, trim};
 use crate::metrics::{Held, metrics_text};
 use crate::peers::{Birth, Me, PEER_BACKLOG, Peers};
+use crate::volume::watch as watch_volume;
 use broker::config::{ListenerAddress, NodeSettings};
 use broker::request::Endpoint;
 use broker::{Node, NodeConfig, Status};
@@ -122,7 +123,7 @@ impl Server {
     ) -> Result<Server, String> {
         let unreadable = |error| format!("cannot read the listening address: {error}");
         let address = listeners.clients.local_addr().map_err(unreadable)?;
-        let node_id = NodeId(settings.node_id);
+        let (node_id, data_dir) = (NodeId(settings.node_id), settings.data_dir.clone());
         let is_new = !disk.exists(IDENTITY_FILE).map_err(unusable)?;
         let cluster = match settings.new_cluster() {
             Some(cluster) if is_new => Some(cluster),
@@ -176,6 +177,7 @@ impl Server {
         }
         tokio::spawn(accept(listeners.clients, shared.clone()));
         tokio::spawn(trim(Arc::downgrade(&shared.buffers)));
+        tokio::spawn(watch_volume(data_dir, Arc::downgrade(&driver)));
         let started = Started { cluster_id, node: node_id, address, endpoint, is_new };
         Ok(Server { started, driver, shared, peers, outcome, threads })
     }

@@ -28,7 +28,8 @@ impl Node {
                 found.filter(|(_, partitions)| !partitions.is_empty()).collect()
             }
         };
-        let response = DescribeLogDirsResponse { path: self.config.log_dir.clone(), topics };
+        let (path, volume) = (self.config.log_dir.clone(), self.volume);
+        let response = DescribeLogDirsResponse { path, topics, volume };
         self.reply(token, Response::DescribeLogDirs(response), out);
     }
 

@@ -35,7 +35,7 @@ use crate::config::{NodeSettings, TopicSettings};
 use crate::event::{Effect, Event, LogLevel};
 use crate::group::GroupMutant;
 use crate::mutant::Mutant;
-use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Token};
+use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Token, Volume};
 use crate::shard::{Applied, Drive, Shard, Then};
 use consensus::Role;
 use model::job::{Done, Job, JobError, JobId, WalAppend, WalRoom};
@@ -177,6 +177,8 @@ pub struct Node {
     next_internal: u64,
     stopping: Option<bool>,
     frozen: Option<String>,
+    /// As the driver last found it.
+    volume: Option<Volume>,
     counters: Counters,
 }
 
@@ -199,6 +201,7 @@ impl Node {
             Event::JobDone { id, result } => self.on_job_done(now, id, result, out),
             Event::Peer { from, message } => self.on_peer(now, from, message, out),
             Event::Link(peer, link) => self.on_link(now, peer, link, out),
+            Event::Volume(volume) => self.volume = volume,
             Event::Timer => self.run_timers(now, out),
             Event::Observe(token) => out.push(Effect::Status(token, Box::new(self.status()))),
             Event::Shutdown => {

@@ -115,6 +115,7 @@ impl Node {
             peers: Peers::new(&config, shards.len(), now),
             passing: Default::default(),
             electing: Default::default(),
+            volume: None,
             replicating: Default::default(),
             catch_up: Default::default(),
             confirming: Default::default(),

@@ -19,6 +19,17 @@ pub struct DescribeLogDirsResponse {
     pub path: String,
     /// Those that were asked for and are here, by topic.
     pub topics: Vec<(String, Vec<HeldPartition>)>,
+    /// The volume that it lies on; `None`: not known.
+    pub volume: Option<Volume>,
+}
+
+/// Sizes of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// All of it, bytes.
+    pub total_bytes: u64,
+    /// What may still be written, bytes.
+    pub usable_bytes: u64,
 }
 
 /// A partition on this node.

@@ -30,7 +30,10 @@ pub(crate) fn request(
     Ok(Asked::Core(Request::DescribeLogDirs(DescribeLogDirs { topics }), ()))
 }
 
-/// Writes the core's answer. The sizes of the volume (version 4) keep Kafka's value for unknown, -1.
+/// Kafka's value for a size that is not known.
+const UNKNOWN_BYTES: i64 = -1;
+
+/// Writes the core's answer. Sizes of the volume are told from version 4 on.
 pub(crate) fn response(
     answer: Answer,
     _version: i16,
@@ -40,7 +43,7 @@ pub(crate) fn response(
     let topics = answer.topics.into_iter().map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|held| DescribeLogDirsPartition {
             partition_index: held.index,
-            partition_size: i64::try_from(held.bytes).unwrap_or(i64::MAX),
+            partition_size: size(held.bytes),
             // How far a replica's log end is behind the high watermark that it knows: here they are one.
             offset_lag: 0,
             is_future_key: false,
@@ -50,7 +53,13 @@ pub(crate) fn response(
     let result = DescribeLogDirsResult {
         log_dir: answer.path.into(),
         topics: topics.collect(),
+        total_bytes: answer.volume.map_or(UNKNOWN_BYTES, |volume| size(volume.total_bytes)),
+        usable_bytes: answer.volume.map_or(UNKNOWN_BYTES, |volume| size(volume.usable_bytes)),
         ..DescribeLogDirsResult::default()
     };
     DescribeLogDirsResponse { results: vec![result], ..DescribeLogDirsResponse::default() }
+}
+
+fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@ mod attacks;
 mod cluster;
 mod http;
 mod limits;
+mod log_dirs;
 mod node;
 mod stop;
 mod words;

@@ -4,6 +4,7 @@ use super::topics::{create, new_topic};
 use super::{Harness, config};
 use crate::NodeConfig;
 use crate::config::{Given, parse_node};
+use crate::event::Event;
 use crate::request::*;
 use crate::sample::batch;
 use model::{BatchHeader, ErrorCode, RecordFacts};
@@ -109,7 +110,7 @@ fn log_dirs(h: &mut Harness, topics: Option<&[(&str, &[i32])]>) -> Vec<(String, 
         .map(|topics| topics.iter().map(|(name, indexes)| (name.to_string(), indexes.to_vec())).collect());
     match h.call(Request::DescribeLogDirs(DescribeLogDirs { topics })) {
         Response::DescribeLogDirs(found) => {
-            assert_eq!(found.path, "/data");
+            assert_eq!((found.path.as_str(), found.volume), ("/data", h.node.volume));
             let topics = found.topics.into_iter();
             topics.map(|(name, held)| (name, held.iter().map(|it| (it.index, it.bytes)).collect())).collect()
         }
@@ -122,6 +123,9 @@ fn sizes_count_what_is_in_segments_and_what_is_not_yet() {
     let mut h = Harness::new();
     create(&mut h, vec![new_topic("b", 1), new_topic("a", 2)]);
     assert_eq!(log_dirs(&mut h, None), [("a".into(), vec![(0, 0), (1, 0)]), ("b".into(), vec![(0, 0)])]);
+    let volume = Volume { total_bytes: 9, usable_bytes: 8 };
+    h.event(Event::Volume(Some(volume)));
+    assert_eq!(h.node.volume, Some(volume));
     produce(&mut h, 1, 5000);
     let batch = batch(1, 1_000, None, 5000).len() as u64;
     assert_eq!(log_dirs(&mut h, Some(&[("a", &[1])])), [("a".into(), vec![(1, batch)])]);

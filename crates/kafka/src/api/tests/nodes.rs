@@ -85,6 +85,10 @@ fn describe_log_dirs(session: &mut Session, version: i16, values: &mut Values) {
             };
             (text(values), values.list(held))
         }),
+        volume: values.option(|values| Volume {
+            total_bytes: values.int64().unsigned_abs() / 2,
+            usable_bytes: values.int64().unsigned_abs() / 2,
+        }),
     };
     let read = exchange(session, version, &message, |request| {
         let Request::DescribeLogDirs(it) = request else { panic!("{request:?}") };
@@ -97,7 +101,9 @@ fn describe_log_dirs(session: &mut Session, version: i16, values: &mut Values) {
     assert_eq!((read.throttle_time_ms, read.error_code, read.results.len()), (0, 0, 1));
     let dir = &read.results[0];
     assert_eq!((&*dir.log_dir, dir.error_code, dir.is_cordoned), (&*said.path, 0, false));
-    assert_eq!((dir.total_bytes, dir.usable_bytes), (-1, -1), "unknown");
+    let volume = said.volume.filter(|_| version >= 4);
+    let volume = volume.map_or((-1, -1), |it| (it.total_bytes as i64, it.usable_bytes as i64));
+    assert_eq!((dir.total_bytes, dir.usable_bytes), volume);
     assert_eq!(dir.topics.len(), said.topics.len());
     for (it, (name, partitions)) in dir.topics.iter().zip(&said.topics) {
         assert_eq!(&*it.name, name);
