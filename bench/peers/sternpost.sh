@@ -9,12 +9,14 @@
 #   sternpost.sh wipe                stop and delete data
 #   sternpost.sh pids | rss | size   "nodeN PID"; RSS per node (KiB); size of the binary
 #   sternpost.sh bootstrap [N]       the addresses of N nodes       sternpost.sh log N   the path of node N's log
+#   sternpost.sh peer-ports          the ports at which three nodes reach each other
 #
 # Environment (defaults in parentheses):
 #   PEERS_HOME (~/.cache/peers)      where data and logs go           STERNPOST_DATA ($PEERS_HOME/sternpost/data)
 #   STERNPOST_BIN (target/release/sternpost, built when it is missing; `install` always asks cargo)
 #   STERNPOST_EXTRA                  more flags, e.g. "--set log.segment.bytes=1048576"
 #   STERNPOST_PORTS ("19192 29192 39192")   STERNPOST_HTTP_PORTS ("19190 29190 39190")   STERNPOST_PEER_PORTS ("19191 29191 39191")
+#   STERNPOST_PEER_WAYS              ports of relays between three nodes instead: from 1 to 2, 1 to 3, 2 to 1, 2 to 3, 3 to 1, 3 to 2
 #   FLUSH                            without meaning here: every ack is fsynced
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,10 +28,12 @@ RUN=$S/run
 BIN=${STERNPOST_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/sternpost}
 STOP_S=30
 # The server reads STERNPOST_* from its environment as settings and refuses names it does not know; these are ours.
-export -n STERNPOST_BIN STERNPOST_EXTRA STERNPOST_DATA STERNPOST_PORTS STERNPOST_HTTP_PORTS STERNPOST_PEER_PORTS
+export -n STERNPOST_BIN STERNPOST_EXTRA STERNPOST_DATA STERNPOST_PORTS STERNPOST_HTTP_PORTS STERNPOST_PEER_PORTS STERNPOST_PEER_WAYS
 read -r -a PORTS <<<"${STERNPOST_PORTS:-19192 29192 39192}"
 read -r -a HTTP_PORTS <<<"${STERNPOST_HTTP_PORTS:-19190 29190 39190}"
 read -r -a PEER_PORTS <<<"${STERNPOST_PEER_PORTS:-19191 29191 39191}"
+read -r -a WAYS <<<"${STERNPOST_PEER_WAYS:-}"
+WAYS_CLUSTER=d2F5cy5vZi5hLmNsdXN0ZQ # its id: the nodes' lists differ, and would give each another one
 
 die() { echo "sternpost.sh: $*" >&2; exit 1; }
 
@@ -75,10 +79,15 @@ wait_ready() { # node seconds
   done
 }
 cluster() { # node: its settings in a cluster, when start3 made one
-  local count s="" j; count=$(cat "$RUN/nodes" 2>/dev/null || echo 1)
+  local count s="" j port at; count=$(cat "$RUN/nodes" 2>/dev/null || echo 1)
   ((count > 1)) || return 0
-  for ((j = 0; j < count; j++)); do s+="${s:+,}$((j + 1))@127.0.0.1:${PEER_PORTS[j]}"; done
+  for ((j = 0; j < count; j++)); do
+    port=${PEER_PORTS[j]} at=$((j + 1))
+    if [ "${#WAYS[@]}" != 0 ] && [ "$at" != "$1" ]; then port=${WAYS[2 * ($1 - 1) + j - (at > $1)]}; fi
+    s+="${s:+,}$at@127.0.0.1:$port"
+  done
   echo "--set node.id=$1 --set controller.quorum.voters=$s"
+  [ "${#WAYS[@]}" = 0 ] || echo "--set sternpost.cluster.id=$WAYS_CLUSTER"
 }
 
 up() { # node
@@ -138,7 +147,8 @@ case $cmd in
   pids) pids_ ;;
   rss) rss_ ;;
   size) size_ ;;
+  peer-ports) printf '%s\n' "${PEER_PORTS[@]}" ;;
   bootstrap) bootstrap "${1:-1}" ;;
   log) echo "$RUN/node$1.log" ;;
-  *) sed -n '2,18p' "$0"; exit 2 ;;
+  *) sed -n '2,21p' "$0"; exit 2 ;;
 esac

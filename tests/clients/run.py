@@ -18,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 
+from flights.cluster import FAULTS, Cluster
 from flights.drivers import DRIVERS, HOME
 from flights.job import Job
 from flights.rows import FLIGHTS
 from flights.selftest import selftest
-from flights.server import Cluster, Command, Peer
+from flights.server import Command, Peer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH_PEERS = os.path.join(HERE, "..", "..", "bench", "peers")
@@ -30,6 +31,10 @@ COLUMNS = (
     ("client", "client"), ("rows", "rows"), ("rows_per_s", "rows/s"), ("produce_s", "produce s"), ("drain_s", "drain s"),
     ("dump_s", "read s"), ("total_s", "total s"), ("read_again", "re-read"), ("kills", "kills"), ("kills_idle", "idle"),
     ("kills_early", "early"), ("restart_ms_max", "restart ms"), ("gap_ms_max", "no ack ms"),
+)
+CLUSTER_COLUMNS = (
+    ("kill", "killed"), ("kill_ms_max", "no ack ms"), ("pause", "paused"), ("pause_ms_max", "no ack ms"), ("cut", "cut off"),
+    ("cut_ms_max", "no ack ms"), ("two", "two away"), ("back_ms_max", "back ms"),
 )
 
 
@@ -42,7 +47,8 @@ def arguments():
     a.add_argument("--clients", default=",".join(DRIVERS), help=f"default: {','.join(DRIVERS)}")
     a.add_argument("--limit", type=int, default=FLIGHTS, help="the first so many flights (default: all)")
     a.add_argument("--kill-every", type=float, help="kill -9 the server so many seconds after the last kill")
-    a.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="3: a cluster, of which one node at a time is killed or paused")
+    a.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="3: a cluster, whose nodes meet --faults one at a time, now and then two")
+    a.add_argument("--faults", default=",".join(FAULTS), help=f"of a node among three (default: {','.join(FAULTS)}); cut needs a peer script with peer-ports")
     a.add_argument("--min-kills", type=int, default=20, help="kills that must hit outstanding rows, per client")
     a.add_argument("--output", choices=("table", "json"), default="table")
     a.add_argument("--keep", action="store_true", help="keep the work folder also when there is no anomaly")
@@ -51,6 +57,9 @@ def arguments():
     o.clients = [c for c in o.clients.split(",") if c]
     if unknown := [c for c in o.clients if c not in DRIVERS]:
         a.error(f"unknown clients: {','.join(unknown)}; known: {','.join(DRIVERS)}")
+    o.faults = [f for f in o.faults.split(",") if f]
+    if not o.faults or (unknown := [f for f in o.faults if f not in FAULTS]):
+        a.error(f"--faults are some of {','.join(FAULTS)}")
     if not o.selftest:
         if o.server and not o.bootstrap:
             a.error("--server needs --bootstrap")
@@ -65,10 +74,18 @@ def arguments():
     return o
 
 
-def line(result):
-    cells = [f"{str(result[key]) if result.get(key) is not None else '-':>{max(9, len(title))}}" for key, title in COLUMNS]
+def line(result, columns):
+    cells = [f"{str(result[key]) if result.get(key) is not None else '-':>{max(9, len(title))}}" for key, title in columns]
     verdict = "ok" if not result["anomalies"] else " ".join(f"{k}:{n}" for k, n in result["anomalies"].items())
     return "  ".join(cells) + "  " + verdict
+
+
+def longest(results):
+    """How long a client could not write, at worst."""
+    gap, client = max((r["gap_ms_max"], r["client"]) for r in results)
+    back, other = max((r["back_ms_max"], r["client"]) for r in results)
+    return (f"longest time that a client could not write to a partition: {gap} ms while a majority was there ({client}), "
+            f"{back} ms after the return of a majority ({other})")
 
 
 def main():
@@ -78,24 +95,27 @@ def main():
     subprocess.run([os.path.join(HERE, "install.sh")], check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that server and drivers are ended too
     work = tempfile.mkdtemp(prefix="flights.")
-    server = Cluster(o.peer, work) if o.nodes == 3 else Peer(o.peer, work) if o.peer else Command(o.server, o.bootstrap, work)
+    server = Cluster(o.peer, work, o.faults) if o.nodes == 3 else Peer(o.peer, work) if o.peer else Command(o.server, o.bootstrap, work)
+    columns = COLUMNS + CLUSTER_COLUMNS if o.nodes == 3 else COLUMNS
     kill = (o.kill_every, o.min_kills) if o.kill_every else None
     results = []
     try:
         server.start()
         if o.output == "table":
-            print("  ".join(f"{title:>{max(9, len(title))}}" for _, title in COLUMNS) + "  verdict", flush=True)
+            print("  ".join(f"{title:>{max(9, len(title))}}" for _, title in columns) + "  verdict", flush=True)
         for client in o.clients:
             result = Job(client, server, os.path.join(HOME, "flights.rows"), o.limit, work, kill).run()
             results.append(result)
             if o.output == "table":
-                print(line(result), flush=True)
+                print(line(result, columns), flush=True)
                 for example in result.get("examples", []):
                     print(f"    {example}", flush=True)
             if not server.alive():
                 server.restart()
     finally:
         server.stop()
+    if o.output == "table" and o.nodes == 3 and (judged := [r for r in results if "gap_ms_max" in r]):
+        print(longest(judged))
     bad = any(r["anomalies"] for r in results)
     if o.output == "json":
         print(json.dumps(results, indent=1))

@@ -41,7 +41,7 @@ def produce(o):
             state[st.FAILED] = counts["failed"]
             print(f"row {seq} failed: {error}", file=sys.stderr)
             return
-        acks.write(f"{seq} {message.partition()} {message.offset()}\n")
+        acks.write(f"{seq} {message.partition()} {message.offset()} {round(time.time() * 1000)}\n")
         counts["acked"] += 1
         state[st.ACKED] = counts["acked"]
 

@@ -9,10 +9,11 @@ import signal
 import subprocess
 import time
 
+from . import gaps
 from . import state as st
 from .drivers import DRIVERS
 from .judge import History, judge
-from .killer import Gaps, Killer
+from .killer import Killer
 
 PARTITIONS = 12
 JOIN_S = 60
@@ -129,15 +130,13 @@ class Job:
         began = time.monotonic()
         process = self.spawn("produce", "produce", rows=self.rows_path, limit=self.limit, client=self.driver.name,
                              acks=self.path("acks"), state=self.path("producer.state"), **more)
-        gaps = Gaps(state)
-        gaps.start()
-        killer = None
+        killer, counts = None, dict(self.server.counts)
         if self.kill:
             killer = Killer(self.server, state, *self.kill)
             killer.start()
             self.wait_for_kills(process, killer, state)
         self.wait(process, "produce", 600)
-        self.result["gap_ms_max"] = gaps.end()
+        self.result.update({kind: n - counts[kind] for kind, n in self.server.counts.items()})
         self.result["produce_s"] = round(time.monotonic() - began, 2)
         return state, killer
 
@@ -205,6 +204,10 @@ class Job:
                 rows.append((key, rest))
         with open(self.path("acks"), encoding="ascii") as f:
             acks = [tuple(map(int, line.split())) for line in f]
+        told = [(partition, ms) for _, partition, _, ms in acks]
+        by_kind, back = gaps.longest(told, self.server.lacking_ms, self.server.faulted)
+        self.result.update({f"{kind}_ms_max": ms for kind, ms in by_kind.items()}, gap_ms_max=max(by_kind.values()), back_ms_max=back)
+        acks = [ack[:3] for ack in acks]
         return History(
             client=self.driver.name, rows=rows, sent=producer[st.SENT], failed=producer[st.FAILED], acks=acks,
             log=read_rows(self.path("log.rows")), members=[read_rows(self.path(f"member{i}.rows")) for i in range(2)],
@@ -233,7 +236,7 @@ class Job:
         producer, killer = self.produce()
         self.drain(members)
         if killer:
-            self.server.kill()  # once more at rest: log and committed offsets are judged as recovered
+            self.server.kill_all()  # once more at rest: log and committed offsets are judged as recovered
             self.server.restart()
         self.final_bounds = self.bounds()
         began = time.monotonic()

@@ -60,7 +60,7 @@ class Produce:
             if m := DELIVERED.match(line):
                 partition = int(m[1])
                 seq = self.waiting[partition].popleft()
-                self.acks.write(f"{seq} {partition} {int(m[2])}\n")
+                self.acks.write(f"{seq} {partition} {int(m[2])} {round(time.time() * 1000)}\n")
                 self.acked += 1
                 self.state[st.ACKED] = self.acked
             else:

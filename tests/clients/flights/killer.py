@@ -3,7 +3,8 @@
 A kill counts only when (a) the server had acknowledged something since its last start, so it was really serving, and
 (b) of the rows that the client had been given before the kill, some are still without an answer after it, when the client
 has had time to take in the answers that were already on their way. In a cluster the others may have answered by then: there
-(b) is that rows were without an answer at the moment of the kill.
+(b) is that rows were without an answer at the moment of the kill. Other faults of a cluster count like kills. With a majority of
+its nodes away nothing may be acknowledged.
 """
 import random
 import threading
@@ -14,28 +15,7 @@ from . import state as st
 EARLY_EVERY = 5  # every so many kills the next start is killed too, before it can have finished
 NO_ACK_S = 90
 ANSWERS_ON_THE_WAY_S = 0.02  # far more than a client needs to read what is left in a loopback socket
-
-
-class Gaps(threading.Thread):
-    """Measures the longest time without an acknowledgement while rows are outstanding."""
-
-    def __init__(self, state):
-        super().__init__(daemon=True)
-        self.state, self.longest_s, self.ending = state, 0.0, threading.Event()
-
-    def run(self):
-        acked, since = self.state[st.ACKED], time.monotonic()
-        while not self.ending.wait(0.001):
-            now, before = time.monotonic(), acked
-            acked = self.state[st.ACKED]
-            if acked != before or self.state.outstanding() == 0:
-                since = now
-            self.longest_s = max(self.longest_s, now - since)
-
-    def end(self):
-        self.ending.set()
-        self.join()
-        return round(self.longest_s * 1000)
+SILENCE_S = 1.0  # by then a client has also told of those that it took in before a majority was away
 
 
 class Killer(threading.Thread):
@@ -80,8 +60,11 @@ class Killer(threading.Thread):
             self.counted += 1
         else:
             self.idle += 1
-        if (self.counted + self.idle) % EARLY_EVERY == 0:
-            self.server.spawn()
+        if self.server.has_majority():
+            time.sleep(self.server.away_s())
+        else:
+            self.silence()
+        if (self.counted + self.idle) % EARLY_EVERY == 0 and self.server.spawn():
             time.sleep(self.random.uniform(0.0, 0.3))
             self.server.kill()
             self.early += 1
@@ -90,3 +73,11 @@ class Killer(threading.Thread):
         self.start_ms.append(round((time.monotonic() - t) * 1000))
         if self.counted >= self.enough:
             self.state[st.STOP] = 1
+
+    def silence(self):
+        """With a majority away: acknowledgements must end soon, and stay away until it comes back."""
+        time.sleep(SILENCE_S)
+        acked = self.state[st.ACKED]
+        time.sleep(self.server.away_s())
+        if self.state[st.ACKED] != acked:
+            raise RuntimeError(f"{self.state[st.ACKED] - acked} rows were acknowledged while a majority of the nodes was away")

@@ -6,6 +6,7 @@ import tempfile
 import zlib
 
 from .judge import History, judge
+from .selftest_cluster import checks
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "bench", "peers", "sternpost.sh")
 PARTITIONS = 12
@@ -177,4 +178,7 @@ def selftest():
         print(f"{doctor.__name__:20} {'found' if found else 'NOT FOUND'}: {findings.counts}")
     holds = empty_pid_file_is_no_node()
     print(f"{'empty pid file':20} {'no node' if holds else 'WRONG: taken for a node'}")
+    for name, is_good in checks().items():
+        print(f"{name:29} {'holds' if is_good else 'DOES NOT HOLD'}")
+        holds = holds and is_good
     return ok and holds

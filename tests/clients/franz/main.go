@@ -124,7 +124,7 @@ func produce() {
 				fmt.Fprintf(os.Stderr, "row %d failed: %v\n", seq, err)
 				return
 			}
-			fmt.Fprintf(out, "%d %d %d\n", seq, r.Partition, r.Offset)
+			fmt.Fprintf(out, "%d %d %d %d\n", seq, r.Partition, r.Offset, time.Now().UnixMilli())
 			st[slotAcked].Add(1)
 		})
 	}

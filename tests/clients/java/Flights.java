@@ -122,7 +122,7 @@ public final class Flights {
                         return;
                     }
                     try {
-                        acks.write(sequence + " " + metadata.partition() + " " + metadata.offset() + "\n");
+                        acks.write(sequence + " " + metadata.partition() + " " + metadata.offset() + " " + System.currentTimeMillis() + "\n");
                     } catch (java.io.IOException e) {
                         System.err.println("cannot write the acks: " + e);
                         Runtime.getRuntime().halt(1);

@@ -109,12 +109,13 @@ async function produce() {
       throw e;
     }
     const next = new Map(results.map((r) => [r.partition, Number(r.baseOffset)]));
+    const now = Date.now();
     let lines = '';
     messages.forEach((m, i) => {
       const p = partitionOf.get(m);
       const offset = next.get(p);
       next.set(p, offset + 1);
-      lines += `${first + i} ${p} ${offset}\n`;
+      lines += `${first + i} ${p} ${offset} ${now}\n`;
     });
     partitionOf.clear();
     acks.write(lines);
