@@ -35,6 +35,8 @@ const DIFFERING: &[&str] =
 const IDENTITY_FILE: &str = "identity";
 /// Beside the data directories of the nodes: how many they are.
 const COUNT_FILE: &str = "nodes";
+/// Beside the data directory of each node, behind its name: the process that it is now, or was last.
+const PID_SUFFIX: &str = ".pid";
 
 /// Reads N of `--nodes N`.
 ///
@@ -153,6 +155,14 @@ fn claim_data(data_dir: &str, count: usize) -> Result<(), String> {
     std::fs::write(Path::new(data_dir).join(COUNT_FILE), format!("{count}\n")).map_err(unusable)
 }
 
+/// Whoever reads the file meanwhile finds a number in it.
+fn note_pid(data_dir: &str, pid: u32) -> std::io::Result<()> {
+    let file = format!("{data_dir}{PID_SUFFIX}");
+    let new = format!("{file}.new");
+    std::fs::write(&new, format!("{pid}\n"))?;
+    std::fs::rename(new, file)
+}
+
 fn text(address: &ListenerAddress) -> String {
     match address.host.as_str() {
         host if host.contains(':') => format!("[{host}]:{}", address.port),
@@ -192,6 +202,10 @@ async fn supervise(word: &Serve, settings: &NodeSettings, plans: Vec<Plan>) -> R
                 let at = plans.iter().position(|plan| format!("node{}", plan.id) == name).expect("a planned node");
                 let was_complete = !pids.contains(&0);
                 pids[at] = pid;
+                // For whoever wants to kill it; the node does without.
+                if let Err(error) = note_pid(&plans[at].data_dir, pid) {
+                    tracing::warn!("cannot note the process of {name}: {error}");
+                }
                 if !was_complete && !pids.contains(&0) && !word.quiet {
                     greet(&plans, &settings.data_dir, &pids);
                 }

@@ -134,6 +134,12 @@ fn a_missing_node_keeps_the_others_up() {
     assert!(get(base + 11, "/readyz").0.contains("200"));
 }
 
+/// What the file beside the node's data says.
+fn noted_pid(data: &Path, id: u16) -> Pid {
+    let text = std::fs::read_to_string(data.join(format!("node{id}.pid"))).unwrap();
+    Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+}
+
 #[test]
 fn three_nodes_on_this_machine() {
     let directory = tempfile::tempdir().unwrap();
@@ -148,10 +154,17 @@ fn three_nodes_on_this_machine() {
     let leads: i64 = (0..3).map(|at| whole["nodes"][at]["leads"].as_i64().unwrap()).sum();
     assert_eq!((leads, &whole["partitions"]), (6, &Value::from(6)));
     client(base + 1, &["produce", "--topic", "flights"], "one\ntwo\n");
-    kill_process(pid(&nodes, 2), Signal::KILL).unwrap();
+    let second = pid(&nodes, 2);
+    assert_eq!(noted_pid(&data, 2), second);
+    kill_process(second, Signal::KILL).unwrap();
     client(base, &["produce", "--topic", "flights"], "three\n");
     nodes.wait_for_line("it is started again");
     nodes.wait_for_lines(" ready", 4);
+    let deadline = Instant::now() + PATIENCE;
+    while noted_pid(&data, 2) == second {
+        assert!(Instant::now() < deadline, "the new process is not noted");
+        std::thread::yield_now();
+    }
     let read = client(base + 1, &["consume", "--topic", "flights", "--from-beginning", "--exit"], "");
     let mut read: Vec<&str> = read.lines().collect();
     read.sort_unstable();
