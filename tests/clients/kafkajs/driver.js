@@ -7,6 +7,7 @@ const { Kafka, Partitioners, logLevel } = require('kafkajs');
 const [SENT, ACKED, FAILED, STOP, ASSIGNED, CONSUMED, COMMITS, COMMIT_FAILURES] = [0, 1, 2, 3, 4, 5, 6, 7];
 const BATCH_ROWS = 500;
 const COMMIT_EVERY_MS = 1000;
+const COMMIT_RETRIES = 6;
 const FINAL_COMMIT_MS = 60000;
 
 const verb = process.argv[2];
@@ -61,23 +62,26 @@ async function loadRows() {
   return rows;
 }
 
-// kafkajs tells the base offset of each partition's batch; remembering the partition chosen for each message gives the
-// offset of each row.
-const partitionOf = new Map();
-const rememberingPartitioner = () => {
-  const choose = Partitioners.DefaultPartitioner();
-  return (args) => {
-    const partition = choose(args);
-    partitionOf.set(args.message, partition);
-    return partition;
-  };
-};
+// Each partition's rows are a send of their own. A send to several nodes ends at the first one's failure, and is tried again
+// while the others' requests are still under way, with sequences that count these rows as sent: with a leader that dies
+// kafkajs would double or refuse rows. With one partition there is one request at a time.
+function byPartition(messages, partitions) {
+  const all = Array.from({ length: partitions }, (_, partitionId) => ({ partitionId, leader: 0 }));
+  const groups = new Map();
+  for (const m of messages) {
+    const partition = choosePartition({ topic: o.topic, partitionMetadata: all, message: m });
+    if (!groups.has(partition)) groups.set(partition, []);
+    groups.get(partition).push(m);
+  }
+  return groups;
+}
+const choosePartition = Partitioners.DefaultPartitioner();
 
 async function produce() {
   const rows = await loadRows();
   const state = new State(o.state);
   const acks = fs.createWriteStream(o.acks);
-  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, createPartitioner: rememberingPartitioner });
+  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, createPartitioner: Partitioners.DefaultPartitioner });
   await producer.connect();
   const rate = Number(o.rate || 0);
   const batchRows = rate > 0 ? Math.max(1, Math.min(BATCH_ROWS, Math.floor(rate / 20))) : BATCH_ROWS;
@@ -85,6 +89,20 @@ async function produce() {
   let seq = 0;
   let acked = 0;
   let more = true;
+  const send = async (partition, group) => {
+    let result;
+    try {
+      const messages = group.map(({ key, value }) => ({ key, value, partition }));
+      [result] = await producer.send({ topic: o.topic, acks: -1, messages });
+    } catch (e) {
+      state.set(FAILED, group.length);
+      throw e;
+    }
+    const now = Date.now();
+    acks.write(group.map((m, i) => `${m.seq} ${partition} ${Number(result.baseOffset) + i} ${now}\n`).join(''));
+    acked += group.length;
+    state.set(ACKED, acked);
+  };
   while (more) {
     const messages = [];
     const first = seq;
@@ -94,33 +112,14 @@ async function produce() {
         break;
       }
       const [key, rest] = rows[seq % rows.length];
-      messages.push({ key, value: `{"client":"${o.client}","seq":${seq},${rest}` });
+      messages.push({ seq, key, value: `{"client":"${o.client}","seq":${seq},${rest}` });
       seq += 1;
     }
     if (messages.length === 0) break;
     const due = rate > 0 ? (first * 1000) / rate - (Date.now() - started) : 0;
     if (due > 0) await sleep(due);
     state.set(SENT, seq);
-    let results;
-    try {
-      results = await producer.send({ topic: o.topic, acks: -1, messages });
-    } catch (e) {
-      state.set(FAILED, messages.length);
-      throw e;
-    }
-    const next = new Map(results.map((r) => [r.partition, Number(r.baseOffset)]));
-    const now = Date.now();
-    let lines = '';
-    messages.forEach((m, i) => {
-      const p = partitionOf.get(m);
-      const offset = next.get(p);
-      next.set(p, offset + 1);
-      lines += `${first + i} ${p} ${offset} ${now}\n`;
-    });
-    partitionOf.clear();
-    acks.write(lines);
-    acked += messages.length;
-    state.set(ACKED, acked);
+    await Promise.all([...byPartition(messages, Number(o.partitions))].map(([partition, group]) => send(partition, group)));
   }
   await producer.disconnect();
   await new Promise((done) => acks.end(done));
@@ -139,7 +138,8 @@ async function member() {
     groupId: o.group,
     sessionTimeout: 30000,
     maxWaitTimeInMs: 200,
-    retry: { initialRetryTime: 100, maxRetryTime: 500, retries: 1000000, restartOnFailure: async () => true },
+    // A commit asks the coordinator that it knows, and never who it is now; giving up lets the next heartbeat find out.
+    retry: { initialRetryTime: 100, maxRetryTime: 500, retries: COMMIT_RETRIES, restartOnFailure: async () => true },
   });
   const next = new Map(); // partition -> offset after the last row written; only partitions of the present assignment
   let count = 0;
