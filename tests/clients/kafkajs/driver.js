@@ -62,20 +62,18 @@ async function loadRows() {
   return rows;
 }
 
-// Each partition's rows are a send of their own. A send to several nodes ends at the first one's failure, and is tried again
-// while the others' requests are still under way, with sequences that count these rows as sent: with a leader that dies
-// kafkajs would double or refuse rows. With one partition there is one request at a time.
-function byPartition(messages, partitions) {
-  const all = Array.from({ length: partitions }, (_, partitionId) => ({ partitionId, leader: 0 }));
+// With several nodes each partition's rows are a send of their own, one after the other. A send to several nodes ends at the first
+// one's failure, and is tried again while the others' requests are still under way, with sequences that count these rows as sent:
+// when a leader dies kafkajs would double or refuse rows.
+function sendsOf(messages) {
+  if (o.bootstrap.split(',').length === 1) return [messages];
   const groups = new Map();
   for (const m of messages) {
-    const partition = choosePartition({ topic: o.topic, partitionMetadata: all, message: m });
-    if (!groups.has(partition)) groups.set(partition, []);
-    groups.get(partition).push(m);
+    if (!groups.has(m.partition)) groups.set(m.partition, []);
+    groups.get(m.partition).push(m);
   }
-  return groups;
+  return groups.values();
 }
-const choosePartition = Partitioners.DefaultPartitioner();
 
 async function produce() {
   const rows = await loadRows();
@@ -89,18 +87,27 @@ async function produce() {
   let seq = 0;
   let acked = 0;
   let more = true;
-  const send = async (partition, group) => {
-    let result;
+  const choosePartition = Partitioners.DefaultPartitioner();
+  const partitionMetadata = Array.from({ length: Number(o.partitions) }, (_, partitionId) => ({ partitionId, leader: 0 }));
+  const send = async (rows) => {
+    let results;
     try {
-      const messages = group.map(({ key, value }) => ({ key, value, partition }));
-      [result] = await producer.send({ topic: o.topic, acks: -1, messages });
+      const messages = rows.map(({ key, value, partition }) => ({ key, value, partition }));
+      results = await producer.send({ topic: o.topic, acks: -1, messages });
     } catch (e) {
-      state.set(FAILED, group.length);
+      state.set(FAILED, rows.length);
       throw e;
     }
     const now = Date.now();
-    acks.write(group.map((m, i) => `${m.seq} ${partition} ${Number(result.baseOffset) + i} ${now}\n`).join(''));
-    acked += group.length;
+    const next = new Map(results.map((r) => [r.partition, Number(r.baseOffset)]));
+    let lines = '';
+    for (const { seq, partition } of rows) {
+      const offset = next.get(partition);
+      next.set(partition, offset + 1);
+      lines += `${seq} ${partition} ${offset} ${now}\n`;
+    }
+    acks.write(lines);
+    acked += rows.length;
     state.set(ACKED, acked);
   };
   while (more) {
@@ -112,14 +119,16 @@ async function produce() {
         break;
       }
       const [key, rest] = rows[seq % rows.length];
-      messages.push({ seq, key, value: `{"client":"${o.client}","seq":${seq},${rest}` });
+      const message = { seq, key, value: `{"client":"${o.client}","seq":${seq},${rest}` };
+      message.partition = choosePartition({ topic: o.topic, partitionMetadata, message });
+      messages.push(message);
       seq += 1;
     }
     if (messages.length === 0) break;
     const due = rate > 0 ? (first * 1000) / rate - (Date.now() - started) : 0;
     if (due > 0) await sleep(due);
     state.set(SENT, seq);
-    await Promise.all([...byPartition(messages, Number(o.partitions))].map(([partition, group]) => send(partition, group)));
+    for (const group of sendsOf(messages)) await send(group);
   }
   await producer.disconnect();
   await new Promise((done) => acks.end(done));
