@@ -110,8 +110,7 @@ def main():
                 print(line(result, columns), flush=True)
                 for example in result.get("examples", []):
                     print(f"    {example}", flush=True)
-            if not server.alive():
-                server.restart()
+            server.heal()
     finally:
         server.stop()
     if o.output == "table" and o.nodes == 3 and (judged := [r for r in results if "gap_ms_max" in r]):

@@ -141,7 +141,7 @@ class Cluster(Peer):
         for node in list(self.away):
             self.end(node)
 
-    restart = end_all
+    restart = heal = end_all
 
     def alive(self):
         return all(lives(pid) for node, pid in self.pids.items() if self.away.get(node) != "kill")

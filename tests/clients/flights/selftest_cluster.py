@@ -116,28 +116,33 @@ class Counters(dict):
 
 
 class Without:
-    """A cluster without a majority; `acknowledges` all the same."""
+    """A cluster without a majority that acknowledges all the same: `late` rows when there was silence, or row after row."""
 
-    def __init__(self, acknowledges):
-        self.state, self.acknowledges, self.lacks = Counters({st.ACKED: 7}), acknowledges, True
-
-    def has_majority(self):
-        return not self.lacks
+    def __init__(self, late=0, on_and_on=False):
+        self.late, self.state = late, Counting({st.ACKED: 7}) if on_and_on else Counters({st.ACKED: 7})
 
     def away_s(self):
-        self.state[st.ACKED] += self.acknowledges
+        self.state[st.ACKED] += self.late
         return 0
 
 
-def is_found(acknowledges):
-    server = Without(acknowledges)
-    was, killer.SILENCE_S = killer.SILENCE_S, 0
+class Counting(Counters):
+    """Each look finds one more."""
+
+    def __getitem__(self, slot):
+        self[slot] = self.get(slot) + 1
+        return self.get(slot)
+
+
+def is_found(server):
+    was = killer.SILENCE_S, killer.SILENCE_LIMIT_S
+    killer.SILENCE_S, killer.SILENCE_LIMIT_S = 0.05, 0.2
     try:
         Killer(server, server.state, 1, 1).silence()
     except RuntimeError:
         return True
     finally:
-        killer.SILENCE_S = was
+        killer.SILENCE_S, killer.SILENCE_LIMIT_S = was
     return False
 
 
@@ -154,7 +159,8 @@ def gaps_are_told():
 def checks():
     return {
         **ways_hold(),
-        "an answer without a majority": is_found(1),
-        "silence without one": not is_found(0),
+        "an answer without a majority": is_found(Without(late=1)),
+        "answer after answer": is_found(Without(on_and_on=True)),
+        "silence without one": not is_found(Without()),
         "gaps with and without": gaps_are_told(),
     }

@@ -38,6 +38,11 @@ class Command:
 
     kill_all = kill
 
+    def heal(self):
+        """After a job that failed: the server runs for the next one."""
+        if not self.alive():
+            self.restart()
+
     def has_majority(self):
         return True
 
@@ -123,6 +128,10 @@ class Peer:
 
     def kill_all(self):
         self.kill()
+
+    def heal(self):
+        if not self.alive():
+            self.restart()
 
     def has_majority(self):
         return True
