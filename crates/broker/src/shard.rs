@@ -226,11 +226,9 @@ impl Shard {
             let stray = strays.remove(&id).unwrap_or_default();
             let segments = before.get(&id).map_or(stray, |partition| partition.segments.clone());
             let log = log.into_owned();
-            let first = segments.first().map(|segment| segment.base_offset);
-            let end = segments.last().map(|segment| segment.end_offset);
+            // They may begin behind the log's start: what was gone at the leader when it was pulled, the log will say.
             let is_whole = log.log_start >= log.log_end
-                || first.is_some_and(|first| first <= log.log_start)
-                    && end.is_some_and(|end| end >= log.log_end);
+                || segments.last().is_some_and(|last| last.end_offset >= log.log_end);
             assert!(is_whole, "the records of a state are there before it is installed");
             self.partitions.insert(id, Partition::restored(id, log, segments));
         }
