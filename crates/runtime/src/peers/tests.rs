@@ -98,10 +98,19 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn listen(port: u16) -> TcpListener {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
-    socket.listen(PEER_BACKLOG).unwrap()
+    try_listen(port).unwrap()
+}
+
+fn try_listen(port: u16) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(([127, 0, 0, 1], port).into())?;
+    socket.listen(PEER_BACKLOG)
+}
+
+/// Listens at a port that was given back. Until then any connection of this machine may have got it for its own end, for a moment.
+async fn listen_again(port: u16) -> TcpListener {
+    until("the port", || try_listen(port).ok()).await
 }
 
 fn port(listener: &TcpListener) -> u16 {
@@ -225,7 +234,7 @@ async fn a_peer_that_goes_and_comes_back_is_told() {
     one.link(Link::Lost).await;
     one.link(Link::Refused).await;
     one.link(Link::Refused).await;
-    let two = End::start(TWO, birth(2, 13), &voters, listen(second));
+    let two = End::start(TWO, birth(2, 13), &voters, listen_again(second).await);
     one.link(Link::Up).await;
     one.peers.send(TWO, pass(1));
     assert_eq!(two.messages(1).await, [pass(1)]);
@@ -287,7 +296,7 @@ async fn whoever_is_sent_away_hears_why() {
     let (one, two, voters) = pair().await;
     two.stop().await;
     // The data directory was emptied: it starts to count anew.
-    let again = End::start(TWO, birth(1, 14), &voters, listen(voters[1].address.port));
+    let again = End::start(TWO, birth(1, 14), &voters, listen_again(voters[1].address.port).await);
     let why = until("expulsion", || {
         again
             .take(|input| match input {
