@@ -2,13 +2,15 @@
 # Runs franz-go's own test suite (its package kgo) against a server and writes one result per test as JSON.
 #
 #   franz.sh BOOTSTRAP [OUT.json]            run; OUT defaults to franz.json in the folder of tools
-#   franz.sh --peer SCRIPT [OUT.json]        the same, with the server started and stopped by a peer script
+#   franz.sh --peer SCRIPT [OUT.json]        the same, with the server started and stopped by a peer script; with FRANZ_NODES=3
+#                                            three nodes, and topics of three replicas
 #   franz.sh --compare [RESULT.json]         tests that pass on Apache Kafka 4.4 (franz-kafka-4.4.json) and not in RESULT;
 #                                            exit code 1 when there is one
 #   franz.sh --list                          the patterns that are left out
 #
 # Environment: KGO_TEST_RECORDS (50000; the suite's own default of 500000 wants more than two cores), FRANZ_RUN (a
 # -test.run pattern), FRANZ_TIMEOUT (20m), everything else that the suite reads (KGO_TEST_CHAOS=1, KGO_LOG_LEVEL, ...).
+# KGO_TEST_CHAOS=1 lets the suite's own connections break at random.
 # The suite creates and deletes its own topics; it needs no auto-creation and, with KGO_TEST_RF=1, one node.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -46,10 +48,14 @@ case ${1:-} in
     [ -n "${2:-}" ] || die "--peer needs a script"
     peer=$2
     "$peer" wipe >/dev/null
-    bootstrap=$("$peer" start1 | tail -1)
     trap '"$peer" wipe >/dev/null' EXIT
+    case ${FRANZ_NODES:-1} in
+      1) bootstrap=$("$peer" start1 | tail -1) ;;
+      3) bootstrap=$("$peer" start3 | tail -1) && KGO_TEST_RF=${KGO_TEST_RF:-3} ;;
+      *) die "FRANZ_NODES is 1 or 3" ;;
+    esac
     run "$bootstrap" "${3:-$CLIENTS_HOME/franz.json}"
     ;;
-  '' | -*) sed -n '2,14p' "$0"; exit 2 ;;
+  '' | -*) sed -n '2,16p' "$0"; exit 2 ;;
   *) run "$1" "${2:-$CLIENTS_HOME/franz.json}" ;;
 esac
