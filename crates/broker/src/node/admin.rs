@@ -127,10 +127,6 @@ pub(super) fn fail(response: &mut Response, code: ErrorCode) {
             response.resources.iter_mut().for_each(|(_, refusal)| set(&mut refusal.code));
         }
         Response::DescribeQuorum(response) => set(&mut response.error),
-        Response::ElectLeaders(response) => {
-            let partitions = response.topics.iter_mut().flat_map(|(_, partitions)| partitions);
-            partitions.for_each(|(_, refusal)| set(&mut refusal.code));
-        }
         Response::InitProducerId(response) => {
             set(&mut response.error);
             response.producer_id = -1;

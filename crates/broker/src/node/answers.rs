@@ -57,7 +57,10 @@ impl Node {
     pub(super) fn abandon(&mut self, token: Token, code: model::ErrorCode, out: &mut Vec<Effect>) {
         if let Some(mut gather) = self.gathers.remove(&token) {
             gather.deadline.and_then(|key| self.timers.remove(&key));
-            admin::fail(&mut gather.response, code);
+            match &mut gather.response {
+                Response::ElectLeaders(response) => self.fail_elections(response, code),
+                response => admin::fail(response, code),
+            }
             self.reply(token, gather.response, out);
         }
     }

@@ -153,15 +153,30 @@ impl Node {
         }
     }
 
+    /// The time of an answer is up: what was elected by now stays success, the rest says `code`.
+    pub(super) fn fail_elections(&self, response: &mut ElectLeadersResponse, code: ErrorCode) {
+        for (name, partitions) in &mut response.topics {
+            let topic = self.catalog.by_name(name);
+            for (index, refusal) in partitions.iter_mut().filter(|(_, refusal)| refusal.is_ok()) {
+                let found = usize::try_from(*index).ok().and_then(|index| topic?.partition_at(index));
+                if !found.is_some_and(|(_, shard)| self.is_led_as_preferred(self.shard_index(shard))) {
+                    refusal.code = code;
+                }
+            }
+        }
+    }
+
+    fn is_led_as_preferred(&self, at: usize) -> bool {
+        self.leadership(at).is_some_and(|leadership| leadership.node == self.preferred(at))
+    }
+
     /// Answers those whose shards have come to their preferred leaders.
     pub(super) fn answer_elected(&mut self, out: &mut Vec<Effect>) {
         if self.electing.is_empty() {
             return;
         }
-        let arrived = |at: &usize| {
-            self.leadership(*at).is_some_and(|leadership| leadership.node == self.preferred(*at))
-        };
-        let arrived: Vec<usize> = self.electing.keys().copied().filter(arrived).collect();
+        let arrived: Vec<usize> =
+            self.electing.keys().copied().filter(|at| self.is_led_as_preferred(*at)).collect();
         for at in arrived {
             for token in self.electing.remove(&at).expect("just found") {
                 self.gathered(token, out);

@@ -47,6 +47,7 @@ pub(super) struct Cluster {
     pub(super) replies: BTreeMap<Token, Response>,
     next_token: u64,
     checkpoint_bytes: usize,
+    data_shards: u32,
     /// Lines that nodes wrote, counted by their words.
     logged: BTreeMap<String, usize>,
 }
@@ -57,6 +58,14 @@ impl Cluster {
     }
 
     fn with(seed: u64, checkpoint_bytes: usize) -> Cluster {
+        Cluster::made(seed, checkpoint_bytes, config().data_shards)
+    }
+
+    pub(super) fn of_shards(seed: u64, data_shards: u32) -> Cluster {
+        Cluster::made(seed, 1 << 20, data_shards)
+    }
+
+    fn made(seed: u64, checkpoint_bytes: usize, data_shards: u32) -> Cluster {
         let mut cluster = Cluster {
             places: (0..NODES).map(|_| Place::default()).collect(),
             now: Mono(1),
@@ -68,6 +77,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             next_token: 0,
             checkpoint_bytes,
+            data_shards,
             logged: BTreeMap::new(),
         };
         (0..NODES).for_each(|node| cluster.start(node));
@@ -89,6 +99,7 @@ impl Cluster {
         let mut config = super::NodeConfig { node: id, endpoint, ..config() };
         config.voters = (1..=NODES as i32).map(NodeId).collect();
         config.seed = self.random.next_u64();
+        config.data_shards = self.data_shards;
         config.checkpoint_bytes = self.checkpoint_bytes;
         config.tail_bytes_max = 2 * self.checkpoint_bytes;
         let place = &mut self.places[at];
