@@ -6,6 +6,7 @@
 
 use crate::producer::{self, AppendedBatch, ProducerState, SequenceVerdict};
 use crate::request::Token;
+use crate::shard::Then;
 use model::job::SegmentMeta;
 use model::{BatchHeader, ErrorCode, LeaderEpoch, LogIndex, Offset, PartitionId, ProducerId, StoredBatch};
 use serde::{Deserialize, Serialize};
@@ -90,8 +91,8 @@ pub struct Partition {
     pub flushed: Offset,
     /// Fetches that wait for more.
     pub fetches: BTreeSet<Token>,
-    /// Duplicates that wait for the batch in flight: its last offset and the request.
-    pub duplicates: Vec<(Offset, Token)>,
+    /// Duplicates that wait for the batch in flight: its last offset, and what is then to be done.
+    pub duplicates: Vec<(Offset, Then)>,
     tail: VecDeque<StoredBatch>,
     proposed_end: Offset,
     proposed: BTreeMap<ProducerId, Proposed>,

@@ -311,7 +311,7 @@ impl Shard {
         self.serving = false;
         self.reconciled = false;
         let duplicates = self.partitions.values_mut().flat_map(|partition| partition.duplicates.drain(..));
-        let duplicates = duplicates.map(|(_, token)| Then::Gathered(token));
+        let duplicates = duplicates.map(|(_, then)| then);
         let pending = self.pending.drain(..).flat_map(|entry| entry.thens);
         let in_flight = self.in_flight.drain(..).flat_map(|(_, thens)| thens);
         let waiting = in_flight.chain(pending).chain(duplicates).collect();
@@ -417,9 +417,7 @@ impl Shard {
                     let bytes = gone.tail_bytes();
                     let waiting = gone.fetches.into_iter().collect();
                     out.push(Applied::Gone(id, waiting, bytes));
-                    out.extend(
-                        gone.duplicates.into_iter().map(|(_, token)| Applied::Then(Then::Gathered(token))),
-                    );
+                    out.extend(gone.duplicates.into_iter().map(|(_, then)| Applied::Then(then)));
                 }
                 out.push(Applied::Driven(id, Drive::Delete));
             }

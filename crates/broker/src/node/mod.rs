@@ -494,7 +494,7 @@ impl Node {
                     std::mem::take(&mut found.duplicates).into_iter().partition(|(last, _)| *last < end);
                 found.duplicates = wait;
                 let done: Vec<_> = done;
-                done.into_iter().for_each(|(_, token)| self.gathered(token, out));
+                done.into_iter().for_each(|(_, then)| self.on_then(now, shard, then, out));
             }
             Applied::Gone(partition, waiting, tail_bytes) => {
                 self.tail_bytes -= tail_bytes;

@@ -188,11 +188,15 @@ impl Node {
         };
         match verdict {
             AppendVerdict::Refused(code) => Outcome::refused(code),
-            AppendVerdict::Committed(base_offset) => outcome(base_offset.0, false),
+            AppendVerdict::Committed(base_offset) => {
+                // Nobody knows its entry any more; what is applied by now is that or behind it.
+                let replicas = replicas.inspect(|replicas| self.await_replicas(at, token, *replicas));
+                outcome(base_offset.0, replicas.is_some())
+            }
             AppendVerdict::InFlight(before) => {
                 let early = mutant == Some(Mutant::DuplicateAckedEarly);
                 if !early {
-                    partition.duplicates.push((before.last_offset, token));
+                    partition.duplicates.push((before.last_offset, then));
                 }
                 outcome(before.base_offset.0, !early)
             }

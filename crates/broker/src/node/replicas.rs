@@ -9,8 +9,8 @@ use crate::request::{Refusal, Token};
 use model::{ErrorCode, LogIndex};
 use std::collections::BTreeMap;
 
-/// Committed records whose acknowledgement waits, by shard and entry: for how many replicas.
-pub(super) type Replicating = BTreeMap<(usize, LogIndex, Token), usize>;
+/// Committed records whose acknowledgement waits, by shard and entry: for how many replicas, each part of the answer.
+pub(super) type Replicating = BTreeMap<(usize, LogIndex, Token), Vec<usize>>;
 
 impl Node {
     /// Replicas of a shard that commit needs.
@@ -42,7 +42,8 @@ impl Node {
 
     /// The entry just applied is answered when so many replicas have it.
     pub(super) fn await_replicas(&mut self, at: usize, token: Token, replicas: usize) {
-        self.replicating.insert((at, self.shards[at].applied(), token), replicas);
+        let key = (at, self.shards[at].applied(), token);
+        self.replicating.entry(key).or_default().push(replicas);
     }
 
     /// Answers what enough replicas have.
@@ -51,15 +52,18 @@ impl Node {
             return;
         }
         let progress: Vec<_> = self.shards.iter().map(|shard| shard.group.progress()).collect();
-        let is_held = |(at, index, _): &(usize, LogIndex, Token), replicas: usize| {
-            progress[*at].iter().filter(|(_, matched)| matched >= index).count() >= replicas
-        };
-        let held = self.replicating.iter().filter(|(key, replicas)| is_held(key, **replicas));
-        let held: Vec<_> = held.map(|(key, _)| *key).collect();
-        for key in held {
-            self.replicating.remove(&key);
-            self.gathered(key.2, out);
-        }
+        let mut held = Vec::new();
+        self.replicating.retain(|(at, index, token), parts| {
+            let have = progress[*at].iter().filter(|(_, matched)| matched >= index).count();
+            parts.retain(|wanted| {
+                *wanted > have || {
+                    held.push(*token);
+                    false
+                }
+            });
+            !parts.is_empty()
+        });
+        held.into_iter().for_each(|token| self.gathered(token, out));
     }
 
     /// Leadership is gone: the records are committed, and nobody here sees any more on how many replicas they are.

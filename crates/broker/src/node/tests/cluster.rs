@@ -1,6 +1,8 @@
 //! Three nodes and a network of plain memory under a virtual clock: messages go through their frames, each link in order,
 //! nodes are killed, started and cut off. The simulation does more of this; here is what one wants to see first.
 
+mod insync;
+
 use super::topics::new_topic;
 use super::{MemoryDisk, config};
 use crate::event::{Effect, Event};
@@ -50,6 +52,17 @@ pub(super) struct Cluster {
     data_shards: u32,
     /// Lines that nodes wrote, counted by their words.
     logged: BTreeMap<String, usize>,
+}
+
+/// One batch for each of these partitions.
+fn produce(topic: &str, indexes: &[i32], producer: (i64, i32), mark: i64) -> Request {
+    let bytes = batch(1, mark, Some(producer), 200);
+    let header = BatchHeader::read(&bytes).expect("header");
+    let batch = ProducedBatch { header, bytes, facts: RecordFacts::default() };
+    let part = |index: &i32| ProducePartition { index: *index, batch: Ok(batch.clone()) };
+    let partitions = indexes.iter().map(part).collect();
+    let topics = vec![ProduceTopic { topic: TopicRef::Name(topic.into()), partitions }];
+    Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(1), topics })
 }
 
 impl Cluster {
@@ -298,13 +311,7 @@ impl Cluster {
         producer: (i64, i32),
         mark: i64,
     ) -> Option<ProduceResponse> {
-        let bytes = batch(1, mark, Some(producer), 200);
-        let header = BatchHeader::read(&bytes).expect("header");
-        let batch = ProducedBatch { header, bytes, facts: RecordFacts::default() };
-        let partitions = vec![ProducePartition { index, batch: Ok(batch) }];
-        let topics = vec![ProduceTopic { topic: TopicRef::Name(topic.into()), partitions }];
-        let request = Produce { acks: -1, timeout: Duration::from_secs(1), topics };
-        match self.call(at, Request::Produce(request))? {
+        match self.call(at, produce(topic, &[index], producer, mark))? {
             Response::Produce(response) => Some(response),
             other => panic!("{other:?}"),
         }
@@ -486,28 +493,6 @@ impl Cluster {
     fn leader_seen_by(&mut self, at: usize, topic: &str) -> Option<usize> {
         self.metadata(at, topic).topics[0].partitions[0].leader.map(|node| node.0 as usize - 1)
     }
-}
-
-#[test]
-fn min_insync_replicas_above_the_majority_holds_the_ack() {
-    let mut c = Cluster::new(5);
-    c.all_ready();
-    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
-    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
-    c.run_for(Duration::from_secs(3));
-    for mark in 0..10 {
-        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
-        let batches = |place: &Place| {
-            let entries = place.disk.entries.values().flatten();
-            entries.filter(|entry| entry.payload.size() > 0).count() as i64
-        };
-        assert!(c.places.iter().all(|place| batches(place) > mark), "acknowledged before all three have it");
-    }
-    let leader = c.leader("a", 0).expect("it was written to");
-    c.kill((leader + 1) % NODES);
-    c.run_for(Duration::from_secs(3));
-    let refused = c.try_write(leader, "a", 0, (9, 10), 10).expect("it lives");
-    assert_eq!(refused.topics[0].partitions[0].refusal.code, ErrorCode::NotEnoughReplicas);
 }
 
 /// Kills, starts and cuts at random while an idempotent producer writes: every acknowledged batch is there once, at its

@@ -1,0 +1,78 @@
+//! `min.insync.replicas` above the majority: nothing is acknowledged before so many replicas have it.
+
+use super::*;
+
+#[test]
+fn min_insync_replicas_above_the_majority_holds_the_ack() {
+    let mut c = Cluster::new(5);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
+    for mark in 0..10 {
+        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+        let batches = |place: &Place| {
+            let entries = place.disk.entries.values().flatten();
+            entries.filter(|entry| entry.payload.size() > 0).count() as i64
+        };
+        assert!(c.places.iter().all(|place| batches(place) > mark), "acknowledged before all three have it");
+    }
+    let leader = c.leader("a", 0).expect("it was written to");
+    c.kill((leader + 1) % NODES);
+    c.run_for(Duration::from_secs(3));
+    let refused = c.try_write(leader, "a", 0, (9, 10), 10).expect("it lives");
+    assert_eq!(refused.topics[0].partitions[0].refusal.code, ErrorCode::NotEnoughReplicas);
+}
+
+/// A batch that was sent again is acknowledged no earlier than the first, whether that is in flight or committed.
+#[test]
+fn min_insync_replicas_holds_the_ack_of_a_duplicate() {
+    let mut c = Cluster::new(14);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
+    assert_eq!(c.write("a", 0, (9, 0), 0), 0);
+    let leader = c.leader("a", 0).expect("it was written to");
+    let away = (leader + 1) % NODES;
+    for other in (0..NODES).filter(|other| *other != away) {
+        c.cut.extend([(away, other), (other, away)]);
+    }
+    let committed = |c: &Cluster| {
+        let node = c.places[leader].node.as_ref().expect("runs");
+        let ends =
+            node.shards.iter().flat_map(|shard| shard.partitions.values()).map(|found| found.log.log_end.0);
+        ends.max()
+    };
+    let request = |c: &mut Cluster| c.ask(leader, produce("a", &[0], (9, 1), 1));
+    let tokens = [request(&mut c), request(&mut c)];
+    c.until("a majority has it", |c| committed(c) == Some(2));
+    let late = request(&mut c);
+    c.run_for(Duration::from_millis(200));
+    assert!(!tokens.iter().chain([&late]).any(|token| c.replies.contains_key(token)));
+    c.cut.clear();
+    c.until("answers", |c| tokens.iter().chain([&late]).all(|token| c.replies.contains_key(token)));
+    for token in tokens.iter().chain([&late]) {
+        let Some(Response::Produce(answer)) = c.replies.remove(token) else { panic!("another answer") };
+        let told = &answer.topics[0].partitions[0];
+        assert_eq!((told.refusal.code, told.base_offset), (ErrorCode::None, 1));
+    }
+}
+
+/// The parts of one request that come into one entry are answered each.
+#[test]
+fn min_insync_replicas_holds_the_ack_of_each_partition() {
+    let mut c = Cluster::new(15);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    let partitions = 3 * c.data_shards as i32;
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", partitions) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
+    let leader = c.leader("a", 0).expect("it has one");
+    let led: Vec<i32> =
+        (0..partitions).filter(|index| c.leader("a", *index as usize) == Some(leader)).collect();
+    let request = produce("a", &led, (9, 0), 0);
+    let Some(Response::Produce(answer)) = c.call(leader, request) else { panic!("no answer") };
+    let told = &answer.topics[0].partitions;
+    assert!(told.len() >= 3 && told.iter().all(|told| told.refusal.code == ErrorCode::None), "{told:?}");
+}
