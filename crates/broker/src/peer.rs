@@ -118,6 +118,8 @@ pub struct Pull {
     pub offset: Offset,
     /// About so many bytes; at least one batch.
     pub bytes_max: u32,
+    /// The state that is installed contains the shard's log up to here.
+    pub state: LogIndex,
 }
 
 /// What a `Pull` brings.

@@ -124,6 +124,9 @@ impl Node {
         let mut range = Range { number: pull.number, batches: Vec::new(), starts_at: None };
         let shard = self.shards.get(pull.shard.0 as usize);
         let found = shard.and_then(|shard| shard.partitions.get(&pull.partition));
+        if found.is_none() && shard.is_some_and(|shard| shard.applied() >= pull.state) {
+            range.starts_at = Some(Offset(i64::MAX)); // deleted since: nothing is left of what the state speaks of
+        }
         if let Some(partition) = found.filter(|partition| pull.offset < partition.log.log_end) {
             let by = PulledBy { peer, number: pull.number, end: partition.log.log_end };
             let bytes_max = pull.bytes_max as usize;
@@ -274,7 +277,8 @@ impl Node {
                     .pulls
                     .insert(number, Pulling { at, partition, until: now.mono.plus(PULL_TIMEOUT) });
                 let shard = self.shards[at].id;
-                let pull = Pull { number, shard, partition, offset, bytes_max: pull_bytes };
+                let state = self.catch_up.installs[&at].index;
+                let pull = Pull { number, shard, partition, offset, bytes_max: pull_bytes, state };
                 out.push(Effect::Send { to: source, message: PeerMessage::Pull(pull) });
             }
         }
@@ -292,33 +296,52 @@ impl Node {
         if self.is_alive(source) {
             return source;
         }
-        let others = self.config.voters.iter().copied();
-        let other = others.filter(|node| self.is_alive(*node)).find(|node| *node != source).unwrap_or(source);
+        self.change_source(at)
+    }
+
+    /// The next replica that lives is asked from now on, if there is another one.
+    fn change_source(&mut self, at: usize) -> NodeId {
+        let mut nodes = self.replicas(self.shards[at].id);
+        let before = self.catch_up.installs[&at].source;
+        let place = nodes.iter().position(|node| *node == before).map_or(0, |place| place + 1);
+        nodes.rotate_left(place);
+        let other = nodes.into_iter().find(|node| *node != before && self.is_alive(*node)).unwrap_or(before);
         self.catch_up.installs.get_mut(&at).expect("looked at").source = other;
         other
     }
 
     /// Records that were pulled.
-    pub(super) fn on_range(&mut self, _from: NodeId, range: Range, _out: &mut Vec<Effect>) {
+    pub(super) fn on_range(&mut self, range: Range) {
         let Some(pull) = self.catch_up.pulls.remove(&range.number) else { return };
-        let Some(install) = self.catch_up.installs.get_mut(&pull.at) else { return };
-        let Some((next, end)) = install.wanted.get_mut(&pull.partition) else { return };
-        if let Some(first) = range.starts_at.filter(|first| *first > *next) {
+        if !self.take_range(&pull, range.starts_at, range.batches) {
+            // Nothing came of it: it is sent again when its time is up, to another node.
+            self.catch_up.pulls.insert(range.number, pull);
+            self.change_source(pull.at);
+        }
+    }
+
+    /// Whether the range says anything.
+    fn take_range(&mut self, pull: &Pulling, starts_at: Option<Offset>, batches: Vec<StoredBatch>) -> bool {
+        let Some(install) = self.catch_up.installs.get_mut(&pull.at) else { return true };
+        let Some((next, end)) = install.wanted.get_mut(&pull.partition) else { return true };
+        let starts_at = starts_at.map(|first| first.min(*end));
+        if let Some(first) = starts_at.filter(|first| *first > *next) {
             // What lies below went meanwhile; the log will say so, and perhaps nothing is left of what the state speaks of.
             *next = first;
             let known = install.state.partitions.iter_mut().find(|(id, _)| *id == pull.partition);
             if let Some((_, log)) = known {
                 let log = log.to_mut();
-                log.trim(first.min(log.log_end));
+                log.trim(first);
             }
             // What is here, or on its way into a segment, would be followed by a gap.
             install.pulled.remove(&pull.partition);
             install.outdated.insert(pull.partition, first);
-            return;
+            return true;
         }
+        let before = *next;
         let pulled = install.pulled.entry(pull.partition).or_default();
         let is_first = pulled.is_empty();
-        for batch in range.batches {
+        for batch in batches {
             // The very first batch of a partition may begin below what is wanted.
             let continues =
                 batch.base_offset == *next || is_first && pulled.is_empty() && batch.base_offset < *next;
@@ -328,12 +351,11 @@ impl Node {
             *next = batch.next_offset();
             pulled.push(batch);
         }
-        if next >= end {
+        let is_news = *next > before || next >= end;
+        if next >= end || self.config.mutant == Some(Mutant::ManifestMissesRange) {
             install.wanted.remove(&pull.partition);
         }
-        if self.config.mutant == Some(Mutant::ManifestMissesRange) {
-            install.wanted.remove(&pull.partition);
-        }
+        is_news
     }
 
     /// What a checkpoint takes along: pulled records go into segments, and states whose records are all there become the

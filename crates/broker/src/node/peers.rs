@@ -333,7 +333,7 @@ impl Node {
             PeerMessage::Pass(number, passed) => self.on_pass(now, from, number, *passed, out),
             PeerMessage::Answer(number, answer) => self.on_pass_answer(from, number, *answer, out),
             PeerMessage::Pull(pull) => self.on_pull(from, pull, out),
-            PeerMessage::Range(range) => self.on_range(from, range, out),
+            PeerMessage::Range(range) => self.on_range(range),
             PeerMessage::Elect(shards) => self.on_elect(&shards),
         }
     }

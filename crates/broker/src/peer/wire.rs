@@ -283,6 +283,7 @@ mod tests {
                 partition: PartitionId { topic: TopicId([8; 16]), index: 1 },
                 offset: Offset(300),
                 bytes_max: 1 << 20,
+                state: LogIndex(71),
             }),
             PeerMessage::Range(Range { number: 4, batches: Vec::new(), starts_at: Some(Offset(500)) }),
             PeerMessage::Elect(vec![ShardId(0), ShardId(7)]),

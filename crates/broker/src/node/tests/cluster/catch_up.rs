@@ -1,0 +1,89 @@
+//! A node that was away for longer than the log of the others reaches back.
+
+use super::*;
+
+/// A node that was away for long gets the state and pulls the records; killed on the way it begins again where it was.
+#[test]
+fn who_was_away_for_long_catches_up() {
+    for seed in 0..4 {
+        let mut c = Cluster::with(2000 + seed, 3000);
+        c.all_ready();
+        assert_eq!(c.create(0, "a", 3), Some(ErrorCode::None));
+        c.kill(2);
+        let mut written = 0;
+        for mark in 0..60 {
+            for index in 0..3 {
+                assert_eq!(c.write("a", index, (9 + i64::from(index), mark as i32), mark), mark);
+            }
+            written += 1;
+        }
+        assert_eq!(c.create(0, "b", 2), Some(ErrorCode::None));
+        assert_eq!(c.write("b", 1, (20, 0), 0), 0);
+        c.start(2);
+        if seed % 2 == 1 {
+            c.until("it begins", |c| c.logged.keys().any(|words| words.contains("installing a state")));
+            c.run_for(Duration::from_millis(2 + seed));
+            c.kill(2);
+            c.start(2);
+        }
+        c.all_ready();
+        c.until("it has all", |c| {
+            let held = |place: &Place| {
+                let node = place.node.as_ref().expect("all run");
+                node.shards
+                    .iter()
+                    .flat_map(|shard| shard.partitions.values())
+                    .map(|p| p.log.log_end.0)
+                    .sum::<i64>()
+            };
+            c.places.iter().all(|place| held(place) == 3 * written + 1)
+        });
+        // The two that have it all go: what it pulled is what it serves.
+        c.kill(0);
+        c.run_for(Duration::from_secs(7));
+        c.kill(1);
+        c.start(0);
+        let marks: Vec<i64> = c.read("a", 1).iter().map(|batch| batch.header().base_timestamp).collect();
+        assert_eq!(marks, (0..written).collect::<Vec<i64>>());
+    }
+}
+
+/// A topic that is deleted while a node still wants its records: they are nowhere any more, and the node goes on without.
+#[test]
+fn a_topic_deleted_meanwhile_is_not_waited_for() {
+    let mut c = Cluster::with(2100, 3000);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 1), Some(ErrorCode::None));
+    assert_eq!(c.create(0, "b", 1), Some(ErrorCode::None));
+    c.kill(2);
+    for mark in 0..60 {
+        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+        assert_eq!(c.write("b", 0, (10, mark as i32), mark), mark);
+    }
+    c.lost = Some(|_, message| matches!(message, PeerMessage::Pull(_)));
+    c.start(2);
+    c.until("it begins", |c| c.logged.keys().any(|words| words.contains("installing a state")));
+    c.run_for(Duration::from_secs(1));
+    let topics = vec![TopicRef::Name("a".into())];
+    let delete = DeleteTopics { topics, timeout: Duration::from_secs(5) };
+    match c.call(0, Request::DeleteTopics(delete)) {
+        Some(Response::DeleteTopics(response)) => assert!(response.topics[0].refusal.is_ok()),
+        other => panic!("{other:?}"),
+    }
+    c.lost = None;
+    c.all_ready();
+    c.until("all have come equally far", |c| {
+        let applied = |place: &Place| {
+            let node = place.node.as_ref().expect("all run");
+            node.shards.iter().map(|shard| shard.applied()).collect::<Vec<_>>()
+        };
+        c.places.iter().all(|place| applied(place) == applied(&c.places[0]))
+    });
+    let states = |place: &Place| {
+        let node = place.node.as_ref().expect("all run");
+        node.shards.iter().map(|shard| shard.checkpoint(Some(&node.catalog)).state).collect::<Vec<_>>()
+    };
+    assert!(c.places.iter().all(|place| states(place) == states(&c.places[0])));
+    let marks: Vec<i64> = c.read("b", 0).iter().map(|batch| batch.header().base_timestamp).collect();
+    assert_eq!(marks, (0..60).collect::<Vec<i64>>());
+}
