@@ -9,8 +9,8 @@
 #   franz.sh --list                          the patterns that are left out
 #
 # Environment: KGO_TEST_RECORDS (50000; the suite's own default of 500000 wants more than two cores), FRANZ_RUN (a
-# -test.run pattern), FRANZ_TIMEOUT (20m), everything else that the suite reads (KGO_TEST_CHAOS=1, KGO_LOG_LEVEL, ...).
-# KGO_TEST_CHAOS=1 lets the suite's own connections break at random.
+# -test.run pattern), FRANZ_TIMEOUT (20m), everything else that the suite reads (KGO_LOG_LEVEL, ...;
+# KGO_TEST_CHAOS=1 lets its own connections break at random).
 # The suite creates and deletes its own topics; it needs no auto-creation and, with KGO_TEST_RF=1, one node.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -56,6 +56,6 @@ case ${1:-} in
     esac
     run "$bootstrap" "${3:-$CLIENTS_HOME/franz.json}"
     ;;
-  '' | -*) sed -n '2,16p' "$0"; exit 2 ;;
+  '' | -*) sed -n '2,14p' "$0"; exit 2 ;;
   *) run "$1" "${2:-$CLIENTS_HOME/franz.json}" ;;
 esac

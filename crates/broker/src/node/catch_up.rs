@@ -312,10 +312,11 @@ impl Node {
 
     /// Records that were pulled.
     pub(super) fn on_range(&mut self, range: Range) {
-        let Some(pull) = self.catch_up.pulls.remove(&range.number) else { return };
-        if !self.take_range(&pull, range.starts_at, range.batches) {
+        let Some(pull) = self.catch_up.pulls.get(&range.number).copied() else { return };
+        if self.take_range(&pull, range.starts_at, range.batches) {
+            self.catch_up.pulls.remove(&range.number);
+        } else {
             // Nothing came of it: it is sent again when its time is up, to another node.
-            self.catch_up.pulls.insert(range.number, pull);
             self.change_source(pull.at);
         }
     }

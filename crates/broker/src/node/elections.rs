@@ -5,7 +5,7 @@
 use super::Node;
 use crate::event::Effect;
 use crate::peer::PeerMessage;
-use crate::request::{ElectLeaders, ElectLeadersResponse, ElectionKind, Refusal, Response, Token};
+use crate::request::{ElectLeaders, ElectLeadersResponse, ElectionKind, Refusal, Response, Token, TopicRef};
 use model::{ErrorCode, NodeId, Now, ShardId};
 use std::collections::BTreeMap;
 
@@ -73,10 +73,8 @@ impl Node {
         index: i32,
         verdicts: &mut BTreeMap<usize, Verdict>,
     ) -> Refusal {
-        let topic = self.catalog.by_name(name);
-        let found = usize::try_from(index).ok().and_then(|index| topic?.partition_at(index));
-        match found {
-            Some((_, shard)) => self.judge_shard(kind, self.shard_index(shard), verdicts),
+        match self.shard_of(&TopicRef::Name(name.to_owned()), index) {
+            Some(shard) => self.judge_shard(kind, self.shard_index(shard), verdicts),
             None => Refusal::new(ErrorCode::UnknownTopicOrPartition, "there is no such partition"),
         }
     }
@@ -156,10 +154,10 @@ impl Node {
     /// The time of an answer is up: what was elected by now stays success, the rest says `code`.
     pub(super) fn fail_elections(&self, response: &mut ElectLeadersResponse, code: ErrorCode) {
         for (name, partitions) in &mut response.topics {
-            let topic = self.catalog.by_name(name);
+            let topic = TopicRef::Name(name.clone());
             for (index, refusal) in partitions.iter_mut().filter(|(_, refusal)| refusal.is_ok()) {
-                let found = usize::try_from(*index).ok().and_then(|index| topic?.partition_at(index));
-                if !found.is_some_and(|(_, shard)| self.is_led_as_preferred(self.shard_index(shard))) {
+                let shard = self.shard_of(&topic, *index).map(|shard| self.shard_index(shard));
+                if !shard.is_some_and(|at| self.is_led_as_preferred(at)) {
                     refusal.code = code;
                 }
             }

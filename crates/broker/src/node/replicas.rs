@@ -40,7 +40,7 @@ impl Node {
         Ok(Some(wanted))
     }
 
-    /// The entry just applied is answered when so many replicas have it.
+    /// A part of the answer for `token` is done when so many replicas have all that is applied by now.
     pub(super) fn await_replicas(&mut self, at: usize, token: Token, replicas: usize) {
         let key = (at, self.shards[at].applied(), token);
         self.replicating.entry(key).or_default().push(replicas);
