@@ -1,7 +1,7 @@
 //! The catalogue: topics, their partitions' shards, settings and producer-id blocks. State machine of the metadata
 //! group: changed by `apply` alone, the same on every replica.
 
-use model::{NodeId, PartitionId, ShardId, TopicId};
+use model::{LogIndex, NodeId, PartitionId, ShardId, TopicId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +61,18 @@ pub enum CatalogCommand {
         first: i64,
         /// Number of ids.
         count: i64,
+    },
+    /// More shards, on some of the nodes.
+    AddShards {
+        /// Number of the first, the others behind it; not the next free one: no effect.
+        first: ShardId,
+        /// The nodes of each, the one that leads it when nothing is amiss first.
+        replicas: Vec<Vec<NodeId>>,
+    },
+    /// The partitions of these deleted topics are gone from every shard: their names are free.
+    ForgetTopics {
+        /// Which.
+        ids: Vec<TopicId>,
     },
 }
 
@@ -131,6 +143,21 @@ pub struct Catalog {
     node_configs: BTreeMap<Option<NodeId>, BTreeMap<String, String>>,
     next_producer_id: i64,
     partitions_placed: u64,
+    /// The nodes of the shards from `ShardId::FIRST_PLACED` on, the one that leads first.
+    placed_shards: Vec<Vec<NodeId>>,
+    dying: BTreeMap<TopicId, Dying>,
+}
+
+/// A deleted topic whose partitions are not known to be gone from every shard. Until they are, a node whose catalogue is older
+/// may serve it under its name: no other topic gets that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dying {
+    /// Its name.
+    pub name: String,
+    /// The shards that had its partitions.
+    pub shards: BTreeSet<ShardId>,
+    /// The entry of the metadata log that deleted it.
+    pub since: LogIndex,
 }
 
 impl Catalog {
@@ -192,8 +219,30 @@ impl Catalog {
         self.partitions_placed
     }
 
-    /// Applies one command. Returns what it changed for the controller to drive; `None` when it had no effect.
-    pub fn apply(&mut self, command: CatalogCommand) -> Option<CatalogChange> {
+    /// The nodes of the shards from `ShardId::FIRST_PLACED` on, each with the one that leads it when nothing is amiss first.
+    pub fn placed_shards(&self) -> &[Vec<NodeId>] {
+        &self.placed_shards
+    }
+
+    /// Number of the next shard that is placed on some of the nodes.
+    pub fn next_shard(&self) -> ShardId {
+        let count = u32::try_from(self.placed_shards.len()).expect("shards are few");
+        ShardId(ShardId::FIRST_PLACED.0 + count)
+    }
+
+    /// Deleted topics whose partitions are not gone yet.
+    pub fn dying(&self) -> &BTreeMap<TopicId, Dying> {
+        &self.dying
+    }
+
+    /// A deleted topic of this name.
+    pub fn dying_by_name(&self, name: &str) -> Option<TopicId> {
+        self.dying.iter().find(|(_, dying)| dying.name == name).map(|(id, _)| *id)
+    }
+
+    /// Applies one command, of the metadata log's entry `at`. Returns what it changed for the controller to drive; `None` when it had
+    /// no effect.
+    pub fn apply(&mut self, command: CatalogCommand, at: LogIndex) -> Option<CatalogChange> {
         match command {
             CatalogCommand::Format { coordinators } => {
                 if self.is_formatted() {
@@ -207,6 +256,7 @@ impl Catalog {
                 if self.names.contains_key(&name) || self.topics.by_id.contains_key(&id) {
                     return None;
                 }
+                self.check_shards(&shards);
                 self.partitions_placed += shards.len() as u64;
                 self.names.insert(name.clone(), id);
                 self.topics.folded.extend(folded(&name).map(|folded| (folded, id)));
@@ -224,14 +274,18 @@ impl Catalog {
                 }
                 self.partitions_placed += shards.len() as u64;
                 self.topics.partition_count += shards.len() as u64;
-                topic.shards.extend(shards);
-                Some(CatalogChange::PartitionsAdded(topic.partitions().skip(before).collect()))
+                topic.shards.extend(&shards);
+                let added = topic.partitions().skip(before).collect();
+                self.check_shards(&shards);
+                Some(CatalogChange::PartitionsAdded(added))
             }
             CatalogCommand::DeleteTopic { id } => {
                 let topic = self.topics.by_id.remove(&id)?;
                 self.topics.partition_count -= topic.shards.len() as u64;
                 self.names.remove(&topic.name);
                 folded(&topic.name).map(|folded| self.topics.folded.remove(&(folded, id)));
+                let shards = topic.shards.iter().copied().collect();
+                self.dying.insert(id, Dying { name: topic.name.clone(), shards, since: at });
                 Some(CatalogChange::TopicDeleted {
                     partitions: topic.partitions().collect(),
                     name: topic.name,
@@ -252,7 +306,38 @@ impl Catalog {
                 self.next_producer_id += count;
                 Some(CatalogChange::ProducerIds { first, count })
             }
+            CatalogCommand::AddShards { first, replicas } => {
+                if first != self.next_shard() {
+                    return None;
+                }
+                self.placed_shards.extend(replicas);
+                Some(CatalogChange::ShardsAdded)
+            }
+            CatalogCommand::ForgetTopics { ids } => {
+                let gone = ids.into_iter().filter(|id| self.dying.remove(id).is_some()).collect();
+                Some(CatalogChange::TopicsGone(gone))
+            }
         }
+    }
+}
+
+impl Catalog {
+    /// A deleted topic that was never placed.
+    #[cfg(test)]
+    pub fn mark_dying(&mut self, id: TopicId, dying: Dying) {
+        self.dying.insert(id, dying);
+    }
+
+    /// As version 2 had it.
+    #[cfg(test)]
+    pub fn forget_what_version_2_lacks(&mut self) {
+        self.placed_shards.clear();
+        self.dying.clear();
+    }
+
+    fn check_shards(&self, shards: &[ShardId]) {
+        let next = self.next_shard();
+        assert!(shards.iter().all(|shard| *shard < next), "partitions are placed in shards that there are");
     }
 }
 
@@ -279,14 +364,22 @@ pub enum CatalogChange {
         /// Number of ids.
         count: i64,
     },
+    /// There are more shards.
+    ShardsAdded,
+    /// Nothing is left of these deleted topics.
+    TopicsGone(Vec<TopicId>),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn apply(catalog: &mut Catalog, command: CatalogCommand) -> Option<CatalogChange> {
+        catalog.apply(command, LogIndex(7))
+    }
+
     fn create(catalog: &mut Catalog, name: &str, id: u8, partitions: u32) -> Option<CatalogChange> {
-        catalog.apply(CatalogCommand::CreateTopic {
+        apply(catalog, CatalogCommand::CreateTopic {
             name: name.into(),
             id: TopicId([id; 16]),
             shards: (0..partitions).map(|p| ShardId(1 + p % 4)).collect(),
@@ -303,14 +396,14 @@ mod tests {
         assert_eq!(catalog.by_name("a").map(|t| t.shards.len()), Some(3));
         let id = TopicId([1; 16]);
         assert!(
-            catalog.apply(CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }).is_some()
+            apply(&mut catalog, CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }).is_some()
         );
         assert_eq!(
-            catalog.apply(CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }),
+            apply(&mut catalog, CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }),
             None
         );
         assert!(
-            matches!(catalog.apply(CatalogCommand::DeleteTopic { id }), Some(CatalogChange::TopicDeleted { partitions, .. }) if partitions.len() == 4)
+            matches!(apply(&mut catalog, CatalogCommand::DeleteTopic { id }), Some(CatalogChange::TopicDeleted { partitions, .. }) if partitions.len() == 4)
         );
         assert!(catalog.by_name("a").is_none());
         assert_eq!((catalog.partitions_placed(), catalog.partition_count()), (4, 0));
@@ -321,7 +414,7 @@ mod tests {
         let mut catalog = Catalog::default();
         create(&mut catalog, "a", 1, 3);
         create(&mut catalog, "b", 2, 5);
-        catalog.apply(CatalogCommand::DeleteTopic { id: TopicId([1; 16]) });
+        apply(&mut catalog, CatalogCommand::DeleteTopic { id: TopicId([1; 16]) });
         let bytes = postcard::to_allocvec(&catalog).expect("plain data");
         let read: Catalog = postcard::from_bytes(&bytes).expect("as written");
         assert_eq!((read.partition_count(), &read), (5, &catalog));
@@ -336,20 +429,35 @@ mod tests {
         create(&mut catalog, "abc", 3, 1);
         let like = |catalog: &Catalog, name| catalog.like(name).map(|topic| topic.id.0[0]);
         assert_eq!(like(&catalog, "a_b_c"), Some(1));
-        catalog.apply(CatalogCommand::DeleteTopic { id: TopicId([1; 16]) });
+        apply(&mut catalog, CatalogCommand::DeleteTopic { id: TopicId([1; 16]) });
         let bytes = postcard::to_allocvec(&catalog).expect("plain data");
         let mut read: Catalog = postcard::from_bytes(&bytes).expect("as written");
         assert_eq!((like(&read, "a.b.c"), &read), (Some(2), &catalog));
         assert_eq!((like(&read, "abc"), like(&read, "a.b"), like(&read, "a.b.c.d")), (None, None, None));
-        read.apply(CatalogCommand::DeleteTopic { id: TopicId([2; 16]) });
+        apply(&mut read, CatalogCommand::DeleteTopic { id: TopicId([2; 16]) });
         assert_eq!(like(&read, "a.b.c"), None);
+    }
+
+    #[test]
+    fn shards_are_added_behind_those_there_are() {
+        let mut catalog = Catalog::default();
+        let add = |first: u32, nodes: &[&[i32]]| CatalogCommand::AddShards {
+            first: ShardId(ShardId::FIRST_PLACED.0 + first),
+            replicas: nodes.iter().map(|nodes| nodes.iter().copied().map(NodeId).collect()).collect(),
+        };
+        assert_eq!(apply(&mut catalog, add(0, &[&[1], &[2]])), Some(CatalogChange::ShardsAdded));
+        assert_eq!(apply(&mut catalog, add(0, &[&[3]])), None, "the number is taken");
+        assert_eq!(apply(&mut catalog, add(3, &[&[3]])), None, "that would leave a gap");
+        assert!(apply(&mut catalog, add(2, &[&[3, 1, 2]])).is_some());
+        assert_eq!(catalog.placed_shards().last(), Some(&[3, 1, 2].map(NodeId).to_vec()));
+        assert_eq!(catalog.next_shard(), ShardId(ShardId::FIRST_PLACED.0 + 3));
     }
 
     #[test]
     fn producer_ids_are_given_once() {
         let mut catalog = Catalog::default();
-        assert!(catalog.apply(CatalogCommand::AllocateProducerIds { first: 0, count: 10 }).is_some());
-        assert_eq!(catalog.apply(CatalogCommand::AllocateProducerIds { first: 0, count: 10 }), None);
+        assert!(apply(&mut catalog, CatalogCommand::AllocateProducerIds { first: 0, count: 10 }).is_some());
+        assert_eq!(apply(&mut catalog, CatalogCommand::AllocateProducerIds { first: 0, count: 10 }), None);
         assert_eq!(catalog.next_producer_id(), 10);
     }
 }

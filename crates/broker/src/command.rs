@@ -33,7 +33,7 @@ pub enum Command {
         /// Bytes of the batch.
         size: u32,
     },
-    /// The partition exists from now on. Again: no effect.
+    /// The partition exists from now on. Again, or when a newer catalogue has spoken here before: no effect.
     CreatePartition {
         /// The partition.
         partition: PartitionId,
@@ -41,7 +41,7 @@ pub enum Command {
         /// say that it must go.
         catalog: LogIndex,
     },
-    /// The partition and its records are gone. Again: no effect.
+    /// As `RemovePartition`, of a catalogue of unknown age. Not written any more.
     DeletePartition(PartitionId),
     /// The log starts here at the earliest (retention, delete-records).
     Trim {
@@ -61,6 +61,13 @@ pub enum Command {
     Group(GroupCommand),
     /// A change of the catalogue (metadata group).
     Catalog(CatalogCommand),
+    /// The partition and its records are gone. Again: no effect.
+    RemovePartition {
+        /// The partition.
+        partition: PartitionId,
+        /// How much of the metadata log the leader that wanted it had applied: from then on no older one creates anything here.
+        catalog: LogIndex,
+    },
 }
 
 /// A descriptor that cannot be applied: written by another version, or damaged behind a valid checksum.

@@ -1,8 +1,8 @@
-//! Bytes that version 2 wrote: every command of the log and the state of a shard, read back from `golden/log.txt` and
+//! Bytes that this version and the one before wrote: every command of the log and the state of a shard, read back from `golden/log.txt` and
 //! written the same. A change that breaks this needs a new `DESCRIPTOR_VERSION` (decision 0004), or makes every data
 //! directory unreadable. For a new command the test prints the line that is missing.
 
-use crate::catalog::{Catalog, CatalogCommand};
+use crate::catalog::{Catalog, CatalogCommand, Dying};
 use crate::command::{Command, Descriptor};
 use crate::group::{
     CommittedOffset, GroupCommand, GroupTable, Membership, Opaque, StoredGroup, StoredMember, StoredPhase,
@@ -70,6 +70,9 @@ fn name(command: &Command) -> &'static str {
         Command::Catalog(CatalogCommand::SetTopicConfigs { .. }) => "set-topic-configs",
         Command::Catalog(CatalogCommand::SetNodeConfigs { .. }) => "set-node-configs",
         Command::Catalog(CatalogCommand::AllocateProducerIds { .. }) => "allocate-producer-ids",
+        Command::Catalog(CatalogCommand::AddShards { .. }) => "add-shards",
+        Command::Catalog(CatalogCommand::ForgetTopics { .. }) => "forget-topics",
+        Command::RemovePartition { .. } => "remove-partition",
     }
 }
 
@@ -105,6 +108,11 @@ fn commands() -> Vec<Command> {
         CatalogCommand::SetTopicConfigs { id: TOPIC, configs: configs() },
         CatalogCommand::SetNodeConfigs { node: Some(NodeId(1)), configs: configs() },
         CatalogCommand::AllocateProducerIds { first: 1000, count: 1000 },
+        CatalogCommand::AddShards {
+            first: ShardId::FIRST_PLACED,
+            replicas: [[1, 2, 3], [2, 3, 1]].map(|nodes| nodes.map(NodeId).to_vec()).to_vec(),
+        },
+        CatalogCommand::ForgetTopics { ids: vec![TOPIC] },
     ];
     let own = [
         Command::Append {
@@ -117,6 +125,7 @@ fn commands() -> Vec<Command> {
         Command::DeletePartition(PARTITION),
         Command::Trim { partition: PARTITION, log_start: Offset(5) },
         Command::ForgetProducers { partition: PARTITION, producers: vec![ProducerId(4000)] },
+        Command::RemovePartition { partition: PARTITION, catalog: LogIndex(9) },
     ];
     own.into_iter().chain(groups.map(Command::Group)).chain(catalog.map(Command::Catalog)).collect()
 }
@@ -127,9 +136,11 @@ fn snapshot() -> Snapshot<'static> {
         if let Command::Catalog(command) = command
             && !matches!(command, CatalogCommand::DeleteTopic { .. })
         {
-            catalog.apply(command);
+            catalog.apply(command, LogIndex(12));
         }
     }
+    let (name, shards) = ("old".to_owned(), [ShardId(4), ShardId(2)].into());
+    catalog.mark_dying(TopicId([8; 16]), Dying { name, shards, since: LogIndex(12) });
     let batch =
         AppendedBatch { first_sequence: 3, last_sequence: 7, base_offset: Offset(5), last_offset: Offset(9) };
     let producer = ProducerState { epoch: 2, batches: [batch].into(), appended_ms: AT.0 };
@@ -150,6 +161,7 @@ fn snapshot() -> Snapshot<'static> {
         partitions: vec![(PARTITION, Cow::Owned(log))],
         groups: GroupTable { groups: groups.map(|(name, group)| (name.to_owned(), group)).into() },
         catalog: Some(catalog),
+        wanted: LogIndex(11),
     }
 }
 
@@ -166,7 +178,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 fn written() -> Vec<(&'static str, String)> {
     let descriptor = |command| Descriptor { at_ms: AT.0, commands: vec![command] };
     let lines = commands().into_iter().map(|c| (name(&c), hex(&descriptor(c).encode())));
-    lines.chain([("snapshot", hex(&snapshot().encode()))]).collect()
+    lines.chain([("snapshot-3", hex(&snapshot().encode()))]).collect()
 }
 
 #[test]
@@ -175,6 +187,7 @@ fn the_log_is_written_and_read_as_ever() {
         .lines()
         .map(|line| line.split_once(' ').expect("a name and bytes"))
         .collect();
+    let (older, golden): (Vec<_>, Vec<_>) = golden.into_iter().partition(|(name, _)| *name == "snapshot-2");
     let written = written();
     for (at, (name, hex)) in written.iter().enumerate() {
         assert_eq!(golden.get(at), Some(&(*name, hex.as_str())), "line {at} of the file");
@@ -189,6 +202,11 @@ fn the_log_is_written_and_read_as_ever() {
     let (_, golden) = written.last().expect("the snapshot");
     let read = Snapshot::decode(ShardId(3), &bytes(golden)).expect("as written");
     assert_eq!(read, snapshot());
-    let older = Snapshot::decode(ShardId(3), &bytes(golden)[2..]).expect_err("of a version before");
-    assert!(older.0.contains("older version"), "{}", older.0);
+    let oldest = Snapshot::decode(ShardId(3), &bytes(golden)[2..]).expect_err("of a version before");
+    assert!(oldest.0.contains("another version"), "{}", oldest.0);
+    let mut without = snapshot();
+    without.wanted = LogIndex(0);
+    without.catalog.as_mut().expect("it has one").forget_what_version_2_lacks();
+    assert_eq!(older.len(), 1);
+    assert_eq!(Snapshot::decode(ShardId(3), &bytes(older[0].1)).expect("of version 2"), without);
 }

@@ -30,8 +30,8 @@ pub enum Mutant {
     RetentionOneTooMany,
     /// The deletion of a topic is answered when it is proposed, before it is durable.
     DeletionAckedEarly,
-    /// The deletion of a topic takes the end of its creation for its own.
-    DeletionEndsWithCreation,
+    /// A deleted topic's name is free at once, while nodes may still serve it.
+    DeletionNotAwaited,
     /// A look-up by time misses records of exactly that time.
     TimeLookupLate,
     /// Of several partitions of a fetch the last one is never read.
@@ -55,7 +55,7 @@ impl Mutant {
         Mutant::RecycleEarly,
         Mutant::RetentionOneTooMany,
         Mutant::DeletionAckedEarly,
-        Mutant::DeletionEndsWithCreation,
+        Mutant::DeletionNotAwaited,
         Mutant::TimeLookupLate,
         Mutant::FetchStarvesLast,
         Mutant::ManifestMissesRange,

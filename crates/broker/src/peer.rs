@@ -53,6 +53,8 @@ pub struct Led {
     pub epoch: LeaderEpoch,
     /// Replicas that keep up, the leader included.
     pub in_sync: Vec<NodeId>,
+    /// The shard has all that the catalogue wanted of it up to this entry of the metadata log; 0 while that is not known.
+    pub driven: LogIndex,
 }
 
 /// What a node asks the controller to do for its client.

@@ -67,14 +67,20 @@ pub enum Applied {
     Catalog(CatalogChange),
     /// A command proposed here is applied.
     Then(Then),
-    /// A partition exists, or is gone, whoever proposed it.
-    Driven(PartitionId, Drive),
+    /// A partition exists, whoever proposed it.
+    Created(PartitionId),
+    /// What a catalogue wanted of the shard is applied.
+    Driven,
     /// The first entry of this node's own term is applied: it serves from now on.
     Serving,
 }
 
 /// Version of a shard's state in checkpoints. The states of version 1 had none; none of them began with 0xff.
-const STATE_VERSION: [u8; 2] = [0xff, 2];
+const STATE_VERSION: [u8; 2] = [0xff, 3];
+/// At its end the catalogue had no placed shards and no dying topics yet, and the state no age of the catalogue.
+const STATE_VERSION_2: [u8; 2] = [0xff, 2];
+/// What it lacks: none, none, and 0. Of a shard without a catalogue the last one is not read.
+const LACKS: [u8; 3] = [0; 3];
 
 /// The state of a shard as checkpoints keep it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +90,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) partitions: Vec<(PartitionId, Cow<'a, PartitionLog>)>,
     pub(crate) groups: GroupTable,
     pub(crate) catalog: Option<Catalog>,
+    pub(crate) wanted: LogIndex,
 }
 
 impl Snapshot<'_> {
@@ -93,9 +100,11 @@ impl Snapshot<'_> {
 
     pub(crate) fn decode(shard: ShardId, bytes: &[u8]) -> Result<Snapshot<'static>, DescriptorError> {
         let shard = shard.0;
-        let body = bytes.strip_prefix(&STATE_VERSION).ok_or_else(|| {
+        let before = bytes.strip_prefix(&STATE_VERSION_2).map(|body| [body, &LACKS].concat());
+        let body = before.as_deref().or_else(|| bytes.strip_prefix(&STATE_VERSION)).ok_or_else(|| {
             DescriptorError(format!(
-                "the checkpoint of shard {shard} was written by an older version of Sternpost; start with a new data directory"
+                "the checkpoint of shard {shard} was written by another version of Sternpost, which this one cannot read; \
+                 start with a new data directory"
             ))
         })?;
         postcard::from_bytes(body)
@@ -107,6 +116,8 @@ impl Snapshot<'_> {
 pub struct Shard {
     /// Its number.
     pub id: ShardId,
+    /// This node is one of its replicas. Else the shard stands here for its number alone: it holds nothing and takes no part.
+    pub is_here: bool,
     /// Its replica of the log.
     pub group: Group,
     /// Leaders so far, minus one: the leader epoch of what is appended now.
@@ -122,6 +133,10 @@ pub struct Shard {
     /// Most producer states in its partitions; beyond it new producers are refused.
     pub producers_max: usize,
     producers: usize,
+    /// The newest catalogue that created or deleted something here.
+    wanted: LogIndex,
+    /// The catalogue's age for each creation and deletion that this leader has proposed and that is not applied.
+    drives: VecDeque<LogIndex>,
     pending: VecDeque<PendingEntry>,
     in_flight: VecDeque<(Position, Vec<Then>)>,
     applied: LogIndex,
@@ -135,6 +150,7 @@ impl Shard {
     pub fn new(id: ShardId, group: Group, coordinator: Coordinator, mutant: Option<Mutant>) -> Shard {
         Shard {
             id,
+            is_here: group.voters().contains(&group.config().node),
             group,
             epoch: LeaderEpoch(-1),
             partitions: BTreeMap::new(),
@@ -143,6 +159,8 @@ impl Shard {
             reconciled: false,
             producers_max: PRODUCERS_MAX,
             producers: 0,
+            wanted: LogIndex(0),
+            drives: VecDeque::new(),
             pending: VecDeque::new(),
             in_flight: VecDeque::new(),
             applied: LogIndex(0),
@@ -173,6 +191,7 @@ impl Shard {
             self.producers += log.producers.len();
             self.partitions.insert(id, Partition::restored(id, log, files));
         }
+        self.wanted = snapshot.wanted;
         self.applied = checkpoint.applied;
         self.applied_term = checkpoint.applied_term;
         self.checkpointed = checkpoint.applied;
@@ -191,6 +210,7 @@ impl Shard {
             partitions,
             groups: self.coordinator.snapshot(),
             catalog: catalog.cloned(),
+            wanted: self.wanted,
         };
         ShardCheckpoint {
             shard: self.id,
@@ -234,6 +254,7 @@ impl Shard {
         }
         self.producers = self.partitions.values().map(Partition::producer_count).sum();
         self.epoch = LeaderEpoch(state.epoch);
+        self.wanted = state.wanted;
         self.coordinator.restore(state.groups);
         (self.applied, self.applied_term, self.checkpointed) = (applied, applied_term, applied);
         before
@@ -310,6 +331,7 @@ impl Shard {
     pub fn resign(&mut self) -> Vec<Then> {
         self.serving = false;
         self.reconciled = false;
+        self.drives.clear();
         let duplicates = self.partitions.values_mut().flat_map(|partition| partition.duplicates.drain(..));
         let duplicates = duplicates.map(|(_, then)| then);
         let pending = self.pending.drain(..).flat_map(|entry| entry.thens);
@@ -408,10 +430,23 @@ impl Shard {
                 }
             }
             Command::CreatePartition { partition: id, catalog } => {
-                self.partitions.entry(id).or_insert_with(|| Partition::created(id, catalog));
-                out.push(Applied::Driven(id, Drive::Create));
+                if catalog >= self.wanted {
+                    self.wanted = self.wanted.max(catalog);
+                    self.partitions.entry(id).or_insert_with(|| Partition::created(id, catalog));
+                    out.push(Applied::Created(id));
+                }
+                self.drives.pop_front();
+                out.push(Applied::Driven);
             }
-            Command::DeletePartition(id) => {
+            Command::DeletePartition(_) | Command::RemovePartition { .. } => {
+                let (id, catalog) = match command {
+                    Command::RemovePartition { partition, catalog } => (partition, catalog),
+                    Command::DeletePartition(partition) => (partition, self.wanted),
+                    other => unreachable!("{other:?} is no deletion"),
+                };
+                self.wanted = self.wanted.max(catalog);
+                self.drives.pop_front();
+                out.push(Applied::Driven);
                 if let Some(gone) = self.partitions.remove(&id) {
                     self.producers -= gone.producer_count();
                     let bytes = gone.tail_bytes();
@@ -419,7 +454,6 @@ impl Shard {
                     out.push(Applied::Gone(id, waiting, bytes));
                     out.extend(gone.duplicates.into_iter().map(|(_, then)| Applied::Then(then)));
                 }
-                out.push(Applied::Driven(id, Drive::Delete));
             }
             Command::Trim { partition, log_start } => {
                 if let Some(found) = self.partitions.get_mut(&partition) {
@@ -438,16 +472,32 @@ impl Shard {
 
     fn apply_catalog(&self, command: CatalogCommand, catalog: &mut Catalog) -> Option<Applied> {
         assert_eq!(self.id, ShardId::METADATA, "the catalogue changes in the metadata group only");
-        catalog.apply(command).map(Applied::Catalog)
+        catalog.apply(command, self.applied).map(Applied::Catalog)
     }
 
     /// Adds the creation or deletion of a partition, as a catalogue of this age wants it.
     pub fn drive(&mut self, partition: PartitionId, drive: Drive, catalog: LogIndex) {
         let command = match drive {
             Drive::Create => Command::CreatePartition { partition, catalog },
-            Drive::Delete => Command::DeletePartition(partition),
+            Drive::Delete => Command::RemovePartition { partition, catalog },
         };
+        self.drives.push_back(catalog);
         self.add(command, None);
+    }
+
+    /// The newest catalogue that created or deleted something here: an older one has no say.
+    pub fn wanted(&self) -> LogIndex {
+        self.wanted
+    }
+
+    /// Up to which entry of the metadata log all that the catalogue wanted here is applied, where this node's catalogue is at
+    /// `catalog`; 0 while that is not known, because the node does not serve the shard or has not compared it with the catalogue.
+    pub fn driven(&self, catalog: LogIndex) -> LogIndex {
+        match self.drives.front() {
+            _ if !(self.serving && self.reconciled) => LogIndex(0),
+            Some(first) => LogIndex(first.0 - 1),
+            None => catalog,
+        }
     }
 
     /// Adds a proposal of the coordinator.

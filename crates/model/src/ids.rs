@@ -14,6 +14,9 @@ pub struct ShardId(pub u32);
 impl ShardId {
     /// The group that replicates topics, configurations and ids.
     pub const METADATA: ShardId = ShardId(0);
+    /// Shards below it are on all nodes, and are there from the start. From here on they are on the nodes that the catalogue
+    /// names, and are there from when it names them.
+    pub const FIRST_PLACED: ShardId = ShardId(1 << 16);
 }
 
 /// A partition's number inside its topic, from 0.

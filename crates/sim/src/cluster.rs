@@ -80,9 +80,9 @@ pub enum Mutant {
 /// A mutant of the coordinator that no world can show: a node drops a proposal only when it loses its leadership, and then all
 /// that is speculative goes. The coordinator's own model test finds it.
 const OF_NONE: Mutant = Mutant::Group(GroupMutant::DropKeepsSpeculation);
-/// Mutants of the broker that need followers, or a leader that finds its predecessor's creation of a topic unfinished.
+/// Mutants of the broker that need followers, or nodes whose catalogue is behind.
 const BROKER_OF_SEVERAL: [broker::Mutant; 2] =
-    [broker::Mutant::ManifestMissesRange, broker::Mutant::DeletionEndsWithCreation];
+    [broker::Mutant::ManifestMissesRange, broker::Mutant::DeletionNotAwaited];
 
 impl Mutant {
     /// Every one of broker and coordinator that a world of one node must kill.
@@ -240,7 +240,9 @@ impl World {
         let mut dice = Dice::new(seed);
         let swarm = Swarm::roll(&mut dice, nodes);
         let mut ids = Ids::default();
-        let topics = swarm::topics(&mut dice, &mut ids);
+        let mut topics = swarm::topics(&mut dice, &mut ids);
+        // Dice of their own: worlds of one node, and kept seeds, stay what they were.
+        swarm::replicas(&mut topics, nodes, Dice::new(!seed));
         World {
             queue: Queue::new(dice.fork()),
             net: Net::new(dice.fork()),

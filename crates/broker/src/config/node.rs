@@ -13,6 +13,8 @@ use std::time::Duration;
 /// Pairs of names that mean the same and must not contradict each other.
 const TWINS: &[(&str, &str)] = &[("log.dirs", "log.dir"), ("node.id", "broker.id")];
 
+/// Replicas of a topic in a cluster when nobody says a number.
+const REPLICATION_MAX: usize = 3;
 const REPLICATION: &str = "default.replication.factor";
 
 /// One value as a user gave it.
@@ -247,7 +249,7 @@ pub fn parse_node(layers: &[Vec<Given>]) -> Result<(NodeSettings, Vec<String>), 
         return Ok((settings, remarks));
     }
     // It follows from the voters, so it comes from where they come from.
-    let replicas = settings.voters.len().to_string();
+    let replicas = settings.voters.len().min(REPLICATION_MAX).to_string();
     let mut values = settings.values;
     values.insert(REPLICATION.to_string(), vec![(ConfigSource::StaticBroker, replicas)]);
     Ok((typed(values)?, remarks))

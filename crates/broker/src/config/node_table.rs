@@ -71,7 +71,7 @@ pub const ACTIVE: &[Setting] = &[
     .within(Range::OneOf(&[DURABILITY])),
     // Topics.
     Setting::new("num.partitions", Int, Some("1"), "Partitions of a topic created without a number.").within(Range::from(1)),
-    Setting::new("default.replication.factor", Int, Some("1"), "Replicas of a topic created without a number; own default with controller.quorum.voters: as many as there are nodes, and no other number can be had yet.").within(Range::Whole(1, 32_767)),
+    Setting::new("default.replication.factor", Int, Some("1"), "Replicas of a topic created without a number; own default with controller.quorum.voters: as many as there are nodes, at most 3.").within(Range::Whole(1, 32_767)),
     Setting::new("auto.create.topics.enable", Boolean, Some("true"), "Create a topic when a client first asks for its metadata."),
     Setting::new("delete.topic.enable", Boolean, Some("true"), "Allow topics to be deleted."),
     Setting::new(

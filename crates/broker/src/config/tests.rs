@@ -137,7 +137,7 @@ fn voters_are_all_nodes_of_the_cluster() {
     assert_eq!(node.default_replication_factor, 3);
     assert_eq!(node.value("default.replication.factor"), Some("3"));
     let five = [("controller.quorum.voters", "1@a:1,2@b:1,3@c:1,4@d:1,5@e:1"), ("node.id", "1")];
-    assert_eq!(parse(&five).unwrap().0.default_replication_factor, 5);
+    assert_eq!(parse(&five).unwrap().0.default_replication_factor, 3);
     let (given, _) = parse(&[
         ("controller.quorum.voters", THREE),
         ("broker.id", "1"),

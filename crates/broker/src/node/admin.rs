@@ -86,6 +86,7 @@ impl Node {
         for (token, request) in waiting {
             self.refuse_change(token, &request, ErrorCode::NotController, out);
         }
+        self.give_up_driving();
         self.give_up_producer_ids(out);
     }
 }

@@ -102,7 +102,8 @@ impl Node {
             self.shards[at].checkpoint(catalog);
         if state.len() > STATE_BYTES_MAX {
             let text = format!(
-                "the state of shard {at} has {} bytes and cannot be sent: followers that are behind stay behind",
+                "the state of shard {} has {} bytes and cannot be sent: followers that are behind stay behind",
+                self.shards[at].id.0,
                 state.len()
             );
             out.push(Effect::Log(LogLevel::Error, text));
@@ -113,7 +114,7 @@ impl Node {
             let node = node_of(*follower).map_or(-1, |node| node.0);
             out.push(Effect::Log(
                 LogLevel::Info,
-                format!("node {node} gets the state of shard {at}: it is behind the log"),
+                format!("node {node} gets the state of shard {}: it is behind the log", self.shards[at].id.0),
             ));
             self.shards[at].group.send_snapshot(*follower, &snapshot);
         }
@@ -122,7 +123,7 @@ impl Node {
     /// A peer pulls records.
     pub(super) fn on_pull(&mut self, peer: NodeId, pull: Pull, out: &mut Vec<Effect>) {
         let mut range = Range { number: pull.number, batches: Vec::new(), starts_at: None };
-        let shard = self.shards.get(pull.shard.0 as usize);
+        let shard = self.find_shard(pull.shard).map(|at| &self.shards[at]);
         let found = shard.and_then(|shard| shard.partitions.get(&pull.partition));
         if found.is_none() && shard.is_some_and(|shard| shard.applied() >= pull.state) {
             range.starts_at = Some(Offset(i64::MAX)); // deleted since: nothing is left of what the state speaks of
@@ -223,7 +224,8 @@ impl Node {
             }
         }
         let text = format!(
-            "shard {at}: installing a state of entry {}, {} partitions to fetch",
+            "shard {}: installing a state of entry {}, {} partitions to fetch",
+            self.shards[at].id.0,
             install.index.0,
             install.wanted.len()
         );
@@ -296,16 +298,8 @@ impl Node {
         if self.is_alive(source) {
             return source;
         }
-        self.change_source(at)
-    }
-
-    /// The next replica that lives is asked from now on, if there is another one.
-    fn change_source(&mut self, at: usize) -> NodeId {
-        let mut nodes = self.replicas(self.shards[at].id);
-        let before = self.catch_up.installs[&at].source;
-        let place = nodes.iter().position(|node| *node == before).map_or(0, |place| place + 1);
-        nodes.rotate_left(place);
-        let other = nodes.into_iter().find(|node| *node != before && self.is_alive(*node)).unwrap_or(before);
+        let others = self.replicas(self.shards[at].id).into_iter();
+        let other = others.filter(|node| self.is_alive(*node)).find(|node| *node != source).unwrap_or(source);
         self.catch_up.installs.get_mut(&at).expect("looked at").source = other;
         other
     }
@@ -446,6 +440,7 @@ impl Node {
         if let Some(catalog) = state.catalog.take() {
             self.catalog = catalog;
             self.settings_changed(out);
+            self.on_shards_added(out);
         }
         let before = self.shards[at].install((index, term), state, &mut self.catch_up.strays);
         for partition in before.into_values() {
@@ -461,9 +456,11 @@ impl Node {
         self.shards[at].group.on_persisted(confirmed);
         out.push(Effect::Log(
             LogLevel::Info,
-            format!("shard {at}: the state of entry {} is installed", index.0),
+            format!("shard {}: the state of entry {} is installed", self.shards[at].id.0, index.0),
         ));
         if at == 0 {
+            // What the catalogue went through meanwhile was not driven by whoever leads a shard here.
+            self.shards.iter_mut().for_each(|shard| shard.reconciled = false);
             self.reconcile_wanted = true;
             self.answer_passed(out);
         }

@@ -41,7 +41,8 @@ pub(super) struct State {
 struct UnderWay {
     id: JobId,
     flushed: Vec<(usize, PartitionId, Offset)>,
-    applied: Vec<LogIndex>,
+    /// Up to where, of each shard that is here.
+    applied: Vec<(usize, LogIndex)>,
     drops: Vec<PartitionId>,
     bytes: usize,
     closing: bool,
@@ -106,7 +107,8 @@ impl Node {
         }
         let mut job = Checkpoint { clean, ..Checkpoint::default() };
         let mut flushed = Vec::new();
-        for at in 0..self.shards.len() {
+        let here: Vec<usize> = (0..self.shards.len()).filter(|at| self.shards[*at].is_here).collect();
+        for at in here.iter().copied() {
             let catalog = (at == 0).then_some(&self.catalog);
             job.shards.push(self.shards[at].checkpoint(catalog));
             let mut dirty = Vec::new();
@@ -139,7 +141,7 @@ impl Node {
         self.checkpoint.under_way = Some(UnderWay {
             id,
             flushed,
-            applied: job.shards.iter().map(|shard| shard.applied).collect(),
+            applied: here.into_iter().zip(job.shards.iter().map(|shard| shard.applied)).collect(),
             drops: own_drops,
             catch_up,
             bytes: std::mem::take(&mut self.checkpoint.unflushed_bytes),
@@ -178,7 +180,8 @@ impl Node {
             }
         }
         let shards = self.shards.len() as u64;
-        for (shard, applied) in self.shards.iter_mut().zip(done.applied) {
+        for (at, applied) in done.applied {
+            let shard = &mut self.shards[at];
             // Who is brought up by a state comes back for what follows it.
             let kept = self.config.log_kept_bytes;
             let kept = if shard.group.is_feeding() { kept } else { kept / shards };

@@ -144,8 +144,7 @@ impl Node {
     /// Another node's client wants these shards led by whom they should be led by.
     pub(super) fn on_elect(&mut self, shards: &[ShardId]) {
         for shard in shards {
-            let at = shard.0 as usize;
-            if at < self.shards.len() {
+            if let Some(at) = self.find_shard(*shard) {
                 self.give_back(at);
             }
         }

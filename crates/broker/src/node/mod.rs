@@ -8,8 +8,10 @@ mod admin;
 mod answers;
 mod catch_up;
 mod checkpoint;
+mod classes;
 mod configs;
 mod confirm;
+mod drives;
 mod elections;
 mod fetch;
 mod groups;
@@ -36,10 +38,10 @@ use crate::event::{Effect, Event, LogLevel};
 use crate::group::GroupMutant;
 use crate::mutant::Mutant;
 use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Token, Volume};
-use crate::shard::{Applied, Drive, Shard, Then};
+use crate::shard::{Applied, Shard, Then};
 use consensus::Role;
 use model::job::{Done, Job, JobError, JobId, WalAppend, WalRoom};
-use model::{Mono, NodeId, Now, PartitionId, ShardId, TopicId};
+use model::{Mono, NodeId, Now, PartitionId, TopicId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +136,10 @@ pub struct Node {
     /// Settings in force: those of the start with those of the catalogue over them.
     settings: NodeSettings,
     catalog: Catalog,
+    /// First those that every node has, as many as `everywhere`, then those that were placed on some nodes.
     shards: Vec<Shard>,
+    everywhere: usize,
+    unborn: classes::Found,
     wal: Wal,
     checkpoint: checkpoint::State,
     gathers: BTreeMap<Token, answers::Gather>,
@@ -150,7 +155,7 @@ pub struct Node {
     passing: passing::Passing,
     catch_up: catch_up::CatchUp,
     confirming: confirm::Confirming,
-    driving: BTreeMap<(PartitionId, Drive), Vec<Token>>,
+    driving: drives::Driving,
     changes: admin::Changes,
     topic_settings: BTreeMap<TopicId, Arc<TopicSettings>>,
     metadata_waiting: BTreeMap<Token, topics::WaitingMetadata>,
@@ -221,6 +226,7 @@ impl Node {
             loop {
                 self.reconcile_due(now, out);
                 self.run_changes(now, out);
+                self.look_at_shards(out);
                 self.propose(now);
                 self.confirm_asked();
                 if !self.pump(now, out) {
@@ -230,6 +236,7 @@ impl Node {
             self.start_append(now, out);
             self.consider_room(now);
         }
+        self.tell_driven(out);
         self.answer_replicated(out);
         self.answer_elected(out);
         self.pull(now, out);
@@ -463,7 +470,6 @@ impl Node {
         if at == 0 {
             self.give_up_changes(out);
         }
-        self.start_lost(at);
     }
 
     fn start_append(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -504,15 +510,14 @@ impl Node {
             }
             Applied::Catalog(change) => self.on_catalog_change(change, out),
             Applied::Then(then) => self.on_then(now, shard, then, out),
-            Applied::Driven(partition, drive) => {
-                if drive == Drive::Create
-                    && let Some(segments) = self.catch_up.strays.remove(&partition)
+            Applied::Created(partition) => {
+                if let Some(segments) = self.catch_up.strays.remove(&partition)
                     && let Some(found) = self.shards[shard].partitions.get_mut(&partition)
                 {
                     found.adopt(segments);
                 }
-                self.on_driven(partition, drive, out);
             }
+            Applied::Driven => self.on_driven(shard),
             Applied::Serving => self.on_serving(now, shard, out),
         }
     }
@@ -527,22 +532,14 @@ impl Node {
         }
     }
 
-    fn on_driven(&mut self, partition: PartitionId, drive: Drive, out: &mut Vec<Effect>) {
-        if self.config.mutant == Some(Mutant::DeletionEndsWithCreation) {
-            for token in self.driving.remove(&(partition, Drive::Delete)).unwrap_or_default() {
-                self.gathered(token, out);
-            }
-        }
-        for token in self.driving.remove(&(partition, drive)).unwrap_or_default() {
-            self.gathered(token, out);
-        }
-        self.start_driven(partition, drive);
-    }
-
     fn on_dropped(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
         match then {
             Then::Gathered(token) | Then::Replicated(token, _) => {
-                self.abandon(token, model::ErrorCode::NotLeaderOrFollower, out)
+                let code = match shard {
+                    0 => model::ErrorCode::NotController,
+                    _ => model::ErrorCode::NotLeaderOrFollower,
+                };
+                self.abandon(token, code, out);
             }
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_dropped(now, ticket, effects);
@@ -640,12 +637,6 @@ impl Node {
     fn internal_token(&mut self) -> Token {
         self.next_internal += 1;
         Token(u64::MAX - self.next_internal)
-    }
-
-    fn shard_index(&self, id: ShardId) -> usize {
-        let index = id.0 as usize;
-        assert!(index < self.shards.len(), "a placed partition's shard exists");
-        index
     }
 
     fn stop(&mut self, out: &mut Vec<Effect>, reason: String) {

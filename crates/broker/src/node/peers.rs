@@ -52,6 +52,7 @@ struct Leader {
     term: Term,
     epoch: LeaderEpoch,
     in_sync: Vec<NodeId>,
+    driven: LogIndex,
 }
 
 /// Who leads a shard, as far as this node knows.
@@ -86,6 +87,11 @@ impl Peers {
         }
     }
 
+    /// There are so many shards now.
+    pub(super) fn watch(&mut self, shards: usize) {
+        self.marks.resize(shards, [LogIndex(0); 2]);
+    }
+
     fn gone(&self) -> Vec<u64> {
         self.others.iter().filter(|(_, peer)| peer.is_gone).map(|(node, _)| raft_id(*node)).collect()
     }
@@ -109,6 +115,16 @@ impl Node {
         let leader = self.peers.leaders.get(&shard.id)?;
         let epoch = leader.epoch.max(shard.epoch);
         Some(Leadership { node: leader.node, epoch, in_sync: leader.in_sync.clone() })
+    }
+
+    /// Up to which entry of the metadata log a shard has all that the catalogue wanted of it, as far as this node knows.
+    pub(super) fn driven(&self, shard: ShardId) -> LogIndex {
+        let here = &self.shards[self.shard_index(shard)];
+        match self.peers.leaders.get(&shard) {
+            _ if here.serving => here.driven(self.shards[0].applied()),
+            Some(leader) => leader.driven,
+            None => LogIndex(0),
+        }
     }
 
     /// Who serves the metadata group: it alone changes the catalogue.
@@ -183,11 +199,12 @@ impl Node {
         found.shards.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// The nodes of a shard, the one that leads it when nothing is amiss first.
-    pub(super) fn replicas(&self, shard: ShardId) -> Vec<NodeId> {
-        let mut nodes = self.config.voters.clone();
-        nodes.rotate_left(shard.0 as usize % self.config.voters.len());
-        nodes
+    /// The rack of a node, as far as it is known.
+    pub(super) fn rack_of(&self, node: NodeId) -> Option<&str> {
+        if node == self.config.node {
+            return self.config.endpoint.rack.as_deref();
+        }
+        self.peers.others.get(&node)?.endpoint.as_ref()?.rack.as_deref()
     }
 
     // Time
@@ -198,7 +215,7 @@ impl Node {
         if self.frozen.is_some() || self.checkpoint.is_closing() {
             return;
         }
-        self.shards.iter_mut().for_each(|shard| shard.group.tick());
+        self.shards.iter_mut().filter(|shard| shard.is_here).for_each(|shard| shard.group.tick());
         self.judge_peers(now, out);
         self.elect(now);
         let is_stalled =
@@ -263,7 +280,7 @@ impl Node {
     pub(super) fn is_leaving(&self, now: Now) -> bool {
         self.peers.leaving.is_some_and(|until| now.mono < until)
             && self.peers.others.values().any(|peer| peer.ready_since.is_some())
-            && self.shards.iter().any(|shard| shard.group.is_leader())
+            && self.shards.iter().any(|shard| shard.group.is_leader() && shard.group.voters().len() > 1)
     }
 
     fn mark_committed(&mut self) {
@@ -309,6 +326,7 @@ impl Node {
                 term: shard.group.term(),
                 epoch: shard.epoch,
                 in_sync: self.in_sync(at),
+                driven: shard.driven(self.shards[0].applied()),
             })
         };
         let beat = Beat {
@@ -339,16 +357,23 @@ impl Node {
     }
 
     fn on_consensus(&mut self, from: NodeId, message: Message, out: &mut Vec<Effect>) {
-        let at = message.shard.0 as usize;
-        if at >= self.shards.len() || node_of(message.from) != Some(from) {
-            self.report_nonsense(from, "a message for no shard, or in another's name", out);
-            return;
+        let found = self.find_shard(message.shard);
+        if found.is_none() && message.shard >= ShardId::FIRST_PLACED {
+            return; // the catalogue will tell of it here, too
         }
+        let here = found.filter(|at| self.shards[*at].is_here && node_of(message.from) == Some(from));
+        let Some(at) = here else {
+            self.report_nonsense(from, "a message for no shard of this node, or in another's name", out);
+            return;
+        };
         match self.shards[at].group.step(message) {
             Ok(()) => {}
             Err(StepError::Halted(halt)) => self.stop(
                 out,
-                format!("shard {at} lost what it acknowledged: {halt}; this node must be replaced"),
+                format!(
+                    "shard {} lost what it acknowledged: {halt}; this node must be replaced",
+                    self.shards[at].id.0
+                ),
             ),
             Err(error) => self.report_nonsense(from, &error.to_string(), out),
         }
@@ -368,14 +393,15 @@ impl Node {
         peer.endpoint = Some(Endpoint { node: from, ..beat.endpoint });
         peer.ready_since = beat.is_ready.then(|| peer.ready_since.unwrap_or(now.mono));
         self.peers.leaders.retain(|_, leader| leader.node != from);
+        self.driving.has_news = true;
         for led in beat.led {
             if led.shard == ShardId::METADATA {
                 self.start_heard(beat.catalog);
             }
             let is_older = |known: &Leader| known.term > led.term;
             if !self.peers.leaders.get(&led.shard).is_some_and(is_older) {
-                let Led { shard, term, epoch, in_sync } = led;
-                self.peers.leaders.insert(shard, Leader { node: from, term, epoch, in_sync });
+                let Led { shard, term, epoch, in_sync, driven } = led;
+                self.peers.leaders.insert(shard, Leader { node: from, term, epoch, in_sync, driven });
             }
         }
     }

@@ -142,7 +142,7 @@ impl Node {
         if !self.shards[at].serving && self.frozen.is_none() {
             return Outcome::refused(ErrorCode::NotLeaderOrFollower);
         }
-        let checked = self.check_batch((now, acks), &batch, settings);
+        let checked = self.check_batch(at, (now, acks), &batch, settings);
         let checked =
             checked.and_then(|()| self.replicas_for_ack(at, acks, settings).map_err(BatchRefusal::from));
         let replicas = match checked {
@@ -224,6 +224,7 @@ impl Node {
 
     fn check_batch(
         &mut self,
+        at: usize,
         (now, acks): (Now, i16),
         batch: &ProducedBatch,
         settings: &TopicSettings,
@@ -238,7 +239,7 @@ impl Node {
         if self.refuses_records() {
             return full();
         }
-        let replicas = self.config.voters.len();
+        let replicas = self.replica_count(at);
         if acks == ACKS_ALL && settings.min_insync_replicas > replicas {
             let text = format!(
                 "min.insync.replicas is {}, but the topic has {replicas} replica{}",

@@ -14,8 +14,8 @@ pub(super) type Replicating = BTreeMap<(usize, LogIndex, Token), Vec<usize>>;
 
 impl Node {
     /// Replicas of a shard that commit needs.
-    pub(super) fn majority(&self) -> usize {
-        self.config.voters.len() / 2 + 1
+    pub(super) fn majority(&self, at: usize) -> usize {
+        self.replica_count(at) / 2 + 1
     }
 
     /// How many replicas must have a batch before it is acknowledged, when that is more than commit needs.
@@ -29,7 +29,7 @@ impl Node {
         settings: &TopicSettings,
     ) -> Result<Option<usize>, Refusal> {
         let wanted = settings.min_insync_replicas;
-        if acks != ACKS_ALL || wanted <= self.majority() {
+        if acks != ACKS_ALL || wanted <= self.majority(at) {
             return Ok(None);
         }
         let in_sync = self.leadership(at).map_or(0, |leadership| leadership.in_sync.len());

@@ -1,17 +1,15 @@
 //! The start of a node: shards from the checkpoint, entries behind it through consensus, then the catalogue and the shards
 //! are brought to agree. Requests that come meanwhile wait.
 
+use super::classes::Found;
 use super::peers::Peers;
-use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint};
+use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint, classes};
 use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
 use crate::command::Command;
 use crate::event::{Effect, LogLevel};
-use crate::group::{Coordinator, GroupConfig};
-use crate::peer::{node_of, raft_id};
-use crate::producer::PRODUCERS_MAX;
+use crate::peer::node_of;
 use crate::request::{ClientInfo, ConnectionId, Request, Token};
 use crate::shard::{Drive, Shard};
-use consensus::{Group, Restored};
 use model::job::{PartitionSegments, Recovered, WalRoom};
 use model::{LogIndex, Mono, Now, PartitionId, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,8 +23,6 @@ const LEADERS_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Start {
     /// Requests that wait for it.
     pub(super) waiting: VecDeque<(Token, ConnectionId, Arc<ClientInfo>, Request)>,
-    /// What the catalogue wants of shards that this node serves, with the shard's place.
-    driving: BTreeMap<(PartitionId, Drive), usize>,
     /// What the controller had applied of the metadata log when it was first heard.
     goal: Option<LogIndex>,
     /// From then on shards without a leader are not waited for.
@@ -44,45 +40,21 @@ impl Node {
         }
         let mut segments: BTreeMap<PartitionId, PartitionSegments> =
             recovered.segments.into_iter().map(|found| (found.partition, found)).collect();
-        let highest = recovered
-            .shards
-            .iter()
-            .map(|shard| shard.shard)
-            .chain(recovered.entries.iter().map(|(id, _)| *id));
-        let count = highest.map(|id| id.0 + 1).max().unwrap_or(0).max(config.data_shards.max(1) + 1);
-        let damaged = recovered.damage.is_some();
-        let mut entries: BTreeMap<_, _> = recovered.entries.into_iter().collect();
-        let hard_states: BTreeMap<_, _> = recovered.hard_states.into_iter().collect();
+        let everywhere = |id: &ShardId| *id < ShardId::FIRST_PLACED;
+        let on_disk = recovered.shards.iter().map(|shard| shard.shard);
+        let on_disk = on_disk.chain(recovered.entries.iter().map(|(id, _)| *id)).filter(everywhere);
+        let count = on_disk.map(|id| id.0 + 1).max().unwrap_or(0).max(config.data_shards.max(1) + 1);
+        let mut found = Found::default();
+        if recovered.damage.is_none() {
+            found.entries = recovered.entries.into_iter().collect();
+            found.hard_states = recovered.hard_states.into_iter().collect();
+        }
         let checkpoints: BTreeMap<_, _> = recovered.shards.iter().map(|shard| (shard.shard, shard)).collect();
-        let mut voters: Vec<u64> = config.voters.iter().map(|node| raft_id(*node)).collect();
-        voters.sort_unstable();
         let mut catalog = Catalog::default();
         let mut shards = Vec::with_capacity(count as usize);
         for id in (0..count).map(ShardId) {
-            let mut restored = Restored::default();
-            if let Some(checkpoint) = checkpoints.get(&id) {
-                if checkpoint.voters != voters {
-                    return Err(other_voters(&checkpoint.voters, &voters));
-                }
-                restored.applied = checkpoint.applied;
-                restored.applied_term = checkpoint.applied_term;
-                restored.voters = checkpoint.voters.clone();
-                restored.hard_state = checkpoint.hard_state;
-            }
-            if !damaged {
-                restored.entries = entries.remove(&id).unwrap_or_default();
-                if let Some(state) = hard_states.get(&id) {
-                    restored.hard_state = *state;
-                }
-            }
-            restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
-            let mut raft = consensus::Config::new(id, raft_id(config.node), voters.clone());
-            raft.seed = config.seed;
-            raft.mutant = config.consensus_mutant;
-            let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
-            let coordinator = Coordinator::new(group_config(&config), config.seed ^ u64::from(id.0));
-            let mut shard = Shard::new(id, group, coordinator, config.mutant);
-            shard.producers_max = PRODUCERS_MAX / (count - 1) as usize;
+            let nodes = classes::on_all_nodes(&config, id);
+            let mut shard = classes::shard(&config, id, &nodes, checkpoints.get(&id).copied(), &mut found)?;
             if let Some(checkpoint) = checkpoints.get(&id)
                 && let Some(found) = shard.restore(checkpoint, &mut segments).map_err(|error| error.0)?
             {
@@ -91,6 +63,13 @@ impl Node {
             shards.push(shard);
         }
         let mut node = Node::assembled(config, catalog, shards, now);
+        node.unborn = found;
+        node.add_missing_shards(&checkpoints)?;
+        for shard in &mut node.shards[node.everywhere..] {
+            if let Some(checkpoint) = checkpoints.get(&shard.id) {
+                shard.restore(checkpoint, &mut segments).map_err(|error| error.0)?;
+            }
+        }
         node.wal.room = WalRoom { bytes: recovered.room, is_all: false };
         node.wal.held = recovered.held;
         // Of partitions that were being brought up when the node stopped.
@@ -123,6 +102,8 @@ impl Node {
             settings: config.settings.clone(),
             config,
             catalog,
+            everywhere: shards.len(),
+            unborn: Found::default(),
             shards,
             wal: Wal::default(),
             checkpoint: checkpoint::State::default(),
@@ -133,7 +114,7 @@ impl Node {
             reads_queued: VecDeque::new(),
             woken: BTreeSet::new(),
             lookups: BTreeMap::new(),
-            driving: BTreeMap::new(),
+            driving: Default::default(),
             changes: super::admin::Changes::default(),
             topic_settings: BTreeMap::new(),
             metadata_waiting: BTreeMap::new(),
@@ -149,7 +130,6 @@ impl Node {
             connection_of: BTreeMap::new(),
             start: Some(Start {
                 waiting: VecDeque::new(),
-                driving: BTreeMap::new(),
                 goal: None,
                 leaders_until: now.mono.plus(LEADERS_MAX),
             }),
@@ -196,8 +176,7 @@ impl Node {
                 self.format();
             }
             if self.is_catalog_current() {
-                self.reconcile_wanted = false;
-                self.reconcile(out);
+                self.reconcile_wanted = self.reconcile(out);
             }
         }
         if self.start.is_some() {
@@ -208,7 +187,7 @@ impl Node {
     /// The first entry of a new cluster.
     fn format(&mut self) {
         if !self.catalog.is_formatted() {
-            let data_shards = self.shards.len() as u32 - 1;
+            let data_shards = self.everywhere as u32 - 1;
             let coordinators =
                 (0..COORDINATOR_PARTITIONS as u32).map(|at| ShardId(1 + at % data_shards)).collect();
             self.shards[0].add(Command::Catalog(CatalogCommand::Format { coordinators }), None);
@@ -216,12 +195,14 @@ impl Node {
     }
 
     /// A stop, or a change of leader, may have fallen between a change of the catalogue and the entries it leads to: propose
-    /// what is missing.
-    fn reconcile(&mut self, out: &mut Vec<Effect>) {
+    /// what is missing. A newer catalogue than this node's may have spoken in a shard: then that waits. Returns whether one does.
+    fn reconcile(&mut self, out: &mut Vec<Effect>) -> bool {
+        let known = self.shards[0].applied();
         let due = |shard: &Shard| shard.serving && !shard.reconciled;
-        let due: Vec<usize> = (1..self.shards.len()).filter(|at| due(&self.shards[*at])).collect();
+        let due = (1..self.shards.len()).filter(|at| due(&self.shards[*at]));
+        let (due, ahead): (Vec<usize>, Vec<usize>) = due.partition(|at| self.shards[*at].wanted() <= known);
         if due.is_empty() {
-            return;
+            return !ahead.is_empty();
         }
         let wanted: BTreeMap<PartitionId, ShardId> =
             self.catalog.topics().flat_map(|topic| topic.partitions()).collect();
@@ -233,7 +214,6 @@ impl Node {
             }
         }
         // What a catalogue newer than this one wanted is not for this one to judge.
-        let known = self.shards[0].applied();
         for at in &due {
             let partitions = self.shards[*at].partitions.iter();
             let orphans = partitions
@@ -248,12 +228,11 @@ impl Node {
             self.forget_gone_topics(out);
         }
         for (at, id, drive) in missing {
-            if let Some(start) = &mut self.start {
-                start.driving.insert((id, drive), at);
-            }
             self.shards[at].drive(id, drive, known);
         }
         due.into_iter().for_each(|at| self.shards[at].reconciled = true);
+        self.driving.has_news = true;
+        !ahead.is_empty()
     }
 
     /// Positions in topics whose deletion was cut off before the groups heard of it. Only a node of one knows for certain that
@@ -270,28 +249,17 @@ impl Node {
         }
     }
 
-    /// A partition is as the start wanted it.
-    pub(super) fn start_driven(&mut self, partition: PartitionId, drive: Drive) {
-        if let Some(start) = &mut self.start {
-            start.driving.remove(&(partition, drive));
-        }
-    }
-
-    /// The shard has another leader now, who reconciles it.
-    pub(super) fn start_lost(&mut self, at: usize) {
-        if let Some(start) = &mut self.start {
-            start.driving.retain(|_, shard| *shard != at);
-        }
-    }
-
     fn consider_started(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(start) = &self.start else { return };
-        if !start.driving.is_empty() || !self.is_catalog_current() {
+        if !self.is_catalog_current() {
             return;
         }
         let patient = self.is_alone() || now.mono < start.leaders_until;
+        let known = self.shards[0].applied();
         let settled = |at: usize| match &self.shards[at] {
-            shard if shard.serving => shard.reconciled,
+            // All that the catalogue wanted is done.
+            shard if shard.serving => shard.driven(known) == known,
+            shard if !shard.is_here => true,
             shard => !shard.group.is_leader() && (!patient || self.leadership(at).is_some()),
         };
         if !(0..self.shards.len()).all(settled) {
@@ -308,7 +276,7 @@ impl Node {
     }
 }
 
-fn other_voters(stored: &[u64], given: &[u64]) -> String {
+pub(super) fn other_voters(stored: &[u64], given: &[u64]) -> String {
     let names = |ids: &[u64]| {
         let names: Vec<String> =
             ids.iter().filter_map(|id| node_of(*id)).map(|node| node.0.to_string()).collect();
@@ -319,19 +287,4 @@ fn other_voters(stored: &[u64], given: &[u64]) -> String {
         names(stored),
         names(given)
     )
-}
-
-fn group_config(config: &NodeConfig) -> GroupConfig {
-    let settings = &config.settings;
-    GroupConfig {
-        session_timeout_min: settings.group_session_timeout_min,
-        session_timeout_max: settings.group_session_timeout_max,
-        initial_rebalance_delay: settings.group_initial_rebalance_delay,
-        offsets_retention: settings.offsets_retention,
-        offsets_retention_check_interval: settings.offsets_retention_check_interval,
-        group_size_max: settings.group_size_max,
-        offset_metadata_bytes_max: settings.offset_metadata_bytes_max,
-        mutant: config.group_mutant,
-        ..GroupConfig::default()
-    }
 }

@@ -70,7 +70,7 @@ impl Node {
         let mut whys: Vec<String> =
             (!is_here).then(|| "this node is not ready".to_owned()).into_iter().collect();
         let up = self.config.voters.iter().filter(|node| self.is_up(**node)).count();
-        if up <= self.majority() {
+        if up <= self.config.voters.len() / 2 + 1 {
             whys.extend(self.nodes_away());
         }
         whys.extend(self.leaderless());
@@ -84,9 +84,11 @@ impl Node {
         let mut count = 0;
         for at in 0..self.shards.len() {
             let Some(leadership) = self.leadership(at) else { continue };
-            if leadership.in_sync.len() <= self.majority() {
+            let replicas = self.replicas(self.shards[at].id);
+            // What is on one node goes with it at any time.
+            if replicas.len() > 1 && leadership.in_sync.len() <= self.majority(at) {
                 count += 1;
-                behind.extend(self.config.voters.iter().filter(|node| !leadership.in_sync.contains(node)));
+                behind.extend(replicas.iter().filter(|node| !leadership.in_sync.contains(node)));
             }
         }
         let nodes: Vec<String> = behind.iter().map(|node| node.0.to_string()).collect();

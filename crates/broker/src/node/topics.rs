@@ -2,6 +2,7 @@
 //! metadata group first; then each partition it speaks of is created or deleted by an entry of its own shard.
 
 use super::Node;
+use super::classes::Spread;
 use super::peers::Leadership;
 use crate::catalog::{CatalogChange, CatalogCommand, Topic, folded};
 use crate::command::Command;
@@ -17,7 +18,7 @@ use crate::request::{
 };
 use crate::shard::Drive;
 use model::name::topic_name_error;
-use model::{ErrorCode, NodeId, Now, PartitionId, ShardId, TopicId};
+use model::{ErrorCode, NodeId, Now, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +70,9 @@ impl Node {
         }
         let internal = self.internal_token();
         self.metadata_waiting.insert(internal, WaitingMetadata { token, request });
+        let nodes = self.config.voters.len();
         let new = |name: String| match name.as_str() {
-            OFFSETS_TOPIC => offsets_topic(),
+            OFFSETS_TOPIC => offsets_topic(nodes),
             _ => NewTopic { name, partitions: -1, replication_factor: -1, ..NewTopic::default() },
         };
         let topics = missing.into_iter().map(new).collect();
@@ -108,7 +110,7 @@ impl Node {
         if asked || self.frozen.is_some() || self.catalog.by_name(OFFSETS_TOPIC).is_some() {
             return;
         }
-        let topics = vec![offsets_topic()];
+        let topics = vec![offsets_topic(self.config.voters.len())];
         let create = CreateTopics { topics, validate_only: false, timeout: AUTO_CREATE_TIMEOUT };
         let internal = self.internal_token();
         self.change(now, internal, Request::CreateTopics(create), out);
@@ -213,14 +215,7 @@ impl Node {
     // New topics
 
     pub(super) fn created_skeleton(&self, request: &CreateTopics) -> Response {
-        let created = |topic: &NewTopic| CreatedTopic {
-            name: topic.name.clone(),
-            refusal: Refusal::OK,
-            id: TopicId::ZERO,
-            partitions: -1,
-            replication_factor: -1,
-            configs: Vec::new(),
-        };
+        let created = |topic: &NewTopic| not_created(&topic.name);
         Response::CreateTopics(CreateTopicsResponse { topics: request.topics.iter().map(created).collect() })
     }
 
@@ -234,7 +229,7 @@ impl Node {
         let mut waiting = 0;
         let mut topics = Vec::with_capacity(request.topics.len());
         let mut new_partitions = 0;
-        let mut place = self.catalog.partitions_placed();
+        let mut placing = self.begin_placing();
         let repeated = repeated(request.topics.iter().map(|topic| topic.name.as_str()));
         let mut made = BTreeMap::new();
         for topic in &request.topics {
@@ -245,43 +240,40 @@ impl Node {
             if checked.is_ok() {
                 made.extend(folded.map(|folded| (folded, topic.name.as_str())));
             }
-            topics.push(match checked {
-                Err(refusal) => CreatedTopic {
-                    name: topic.name.clone(),
-                    refusal,
-                    id: TopicId::ZERO,
-                    partitions: -1,
-                    replication_factor: -1,
-                    configs: Vec::new(),
-                },
-                Ok((partitions, configs)) => {
-                    new_partitions += partitions as u64;
+            let mut created = not_created(&topic.name);
+            match checked {
+                Err(refusal) => created.refusal = refusal,
+                Ok((spread, configs)) => {
+                    new_partitions += spread.partitions() as u64;
                     self.remark(&topic.name, &configs, out);
-                    let mut id = TopicId::ZERO;
-                    if !request.validate_only {
-                        id = self.new_topic_id();
-                        let shards = self.place(&mut place, partitions);
-                        waiting += partitions;
-                        self.drive(token, id, 0..partitions, Drive::Create);
-                        let (name, configs) = (topic.name.clone(), configs.clone());
-                        let create = CatalogCommand::CreateTopic { name, id, shards, configs };
-                        self.shards[0].add(Command::Catalog(create), None);
+                    created.partitions = spread.partitions() as i32;
+                    created.replication_factor = spread.replicas() as i16;
+                    if topics.len() < CREATED_DESCRIBED_MAX {
+                        created.configs = describe_topic(&self.settings, &configs);
                     }
-                    let is_described = topics.len() < CREATED_DESCRIBED_MAX;
-                    let described = is_described.then(|| describe_topic(&self.settings, &configs));
-                    CreatedTopic {
-                        name: topic.name.clone(),
-                        refusal: Refusal::OK,
-                        id,
-                        partitions: partitions as i32,
-                        replication_factor: self.config.voters.len() as i16,
-                        configs: described.unwrap_or_default(),
+                    if !request.validate_only {
+                        match self.place(&mut placing, &spread) {
+                            Err(refusal) => created.refusal = refusal,
+                            Ok(shards) => {
+                                let (id, name) = (self.new_topic_id(), topic.name.clone());
+                                created.id = id;
+                                waiting += 1;
+                                self.await_partitions(id, token);
+                                self.change_catalog(CatalogCommand::CreateTopic { name, id, shards, configs });
+                            }
+                        }
                     }
                 }
-            });
+            }
+            topics.push(created);
         }
         let response = Response::CreateTopics(CreateTopicsResponse { topics });
         self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    /// Proposes a change of the catalogue.
+    fn change_catalog(&mut self, command: CatalogCommand) {
+        self.shards[0].add(Command::Catalog(command), None);
     }
 
     /// Tells the operator of settings that a topic has and that mean nothing here, each the first time.
@@ -304,7 +296,7 @@ impl Node {
         twice: bool,
         alike: Option<&str>,
         already_new: u64,
-    ) -> Result<(usize, BTreeMap<String, String>), Refusal> {
+    ) -> Result<(Spread, BTreeMap<String, String>), Refusal> {
         if let Some(reason) = &self.frozen {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
         }
@@ -320,6 +312,12 @@ impl Node {
                 format!("topic '{}' already exists", topic.name),
             ));
         }
+        if self.catalog.dying_by_name(&topic.name).is_some() {
+            return Err(Refusal::new(
+                ErrorCode::TopicAlreadyExists,
+                format!("topic '{}' is being deleted: a node still has some of it", topic.name),
+            ));
+        }
         if let Some(other) = self.catalog.like(&topic.name).map(|topic| topic.name.as_str()).or(alike) {
             let text = format!(
                 "topic '{}' collides with topic '{other}': '.' and '_' count as the same",
@@ -327,15 +325,15 @@ impl Node {
             );
             return Err(Refusal::new(ErrorCode::InvalidTopicException, text));
         }
-        let partitions = self.check_partitions(topic)?;
-        self.check_room(already_new + partitions as u64)?;
+        let spread = self.check_spread(topic)?;
+        self.check_room(already_new + spread.partitions() as u64)?;
         let mut configs = BTreeMap::new();
         for (name, value) in &topic.configs {
             let Some(value) = value else { continue }; // null means: as without
             check_topic_override(name, value).map_err(|why| Refusal::new(ErrorCode::InvalidConfig, why))?;
             configs.insert(name.clone(), value.clone());
         }
-        Ok((partitions, configs))
+        Ok((spread, configs))
     }
 
     /// Whether so many new partitions fit on the node.
@@ -348,52 +346,71 @@ impl Node {
         Ok(())
     }
 
-    fn check_partitions(&self, topic: &NewTopic) -> Result<usize, Refusal> {
+    fn check_spread(&self, topic: &NewTopic) -> Result<Spread, Refusal> {
         if topic.assignments.is_empty() {
-            let (factor, source) = match topic.replication_factor {
-                -1 => (self.settings.default_replication_factor, " (default.replication.factor)"),
-                factor => (factor, ""),
-            };
-            let nodes = self.config.voters.len();
-            // So far every partition is on every node.
-            if factor != nodes as i16 && !(factor == 1 && topic.replication_factor == -1) {
-                let text = match nodes {
-                    1 => format!("replication factor {factor}{source} cannot be had: there is 1 node"),
-                    _ => format!(
-                        "replication factor {factor}{source} cannot be had: it is {nodes} for every topic"
-                    ),
-                };
-                return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, text));
-            }
+            let replicas = self.check_factor(topic.replication_factor)?;
             let partitions =
                 if topic.partitions == -1 { self.settings.num_partitions } else { topic.partitions };
-            return usize::try_from(partitions)
+            let partitions = usize::try_from(partitions)
                 .ok()
                 .filter(|count| (1..=PARTITIONS_MAX as usize).contains(count))
                 .ok_or(Refusal::new(
                     ErrorCode::InvalidPartitions,
                     format!("a topic has 1 to {PARTITIONS_MAX} partitions, not {partitions}"),
-                ));
+                ))?;
+            return Ok(Spread::Even { partitions, replicas });
         }
         if topic.partitions != -1 || topic.replication_factor != -1 {
             let text = "give either replica assignments, or a number of partitions and a replication factor";
             return Err(Refusal::new(ErrorCode::InvalidRequest, text));
         }
-        let mut indexes: Vec<i32> = topic.assignments.iter().map(|(index, _)| *index).collect();
-        indexes.sort_unstable();
-        let consecutive = indexes.iter().enumerate().all(|(at, index)| usize::try_from(*index) == Ok(at));
-        if !consecutive || !topic.assignments.iter().all(|(_, replicas)| self.are_all_nodes(replicas)) {
-            let text =
-                "assignments must name partitions 0, 1, … once each, every one on all nodes of the cluster";
+        let mut given = topic.assignments.clone();
+        given.sort_by_key(|(index, _)| *index);
+        let consecutive = given.iter().enumerate().all(|(at, (index, _))| usize::try_from(*index) == Ok(at));
+        if !consecutive {
+            let text = "assignments must name partitions 0, 1, … once each";
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
         }
-        Ok(indexes.len())
+        let sets: Vec<Vec<NodeId>> = given.into_iter().map(|(_, nodes)| nodes).collect();
+        self.check_assignments(&sets, sets[0].len())?;
+        Ok(Spread::Given(sets))
     }
 
-    fn are_all_nodes(&self, replicas: &[NodeId]) -> bool {
-        let mut replicas = replicas.to_vec();
-        replicas.sort_unstable();
-        replicas == self.config.voters
+    /// How many replicas each partition gets.
+    fn check_factor(&self, asked: i16) -> Result<usize, Refusal> {
+        let (factor, source) = match asked {
+            -1 => (self.settings.default_replication_factor, " (default.replication.factor)"),
+            factor => (factor, ""),
+        };
+        let nodes = self.config.voters.len();
+        let why = match factor {
+            // A majority of an even number outlives no more failures than one of the odd number below.
+            _ if factor < 1 || factor % 2 == 0 => "it is an odd number: 1, 3 or 5".to_owned(),
+            _ if factor as usize > nodes && nodes == 1 => "there is 1 node".to_owned(),
+            _ if factor as usize > nodes => format!("there are {nodes} nodes"),
+            _ => return Ok(factor as usize),
+        };
+        let text = format!("replication factor {factor}{source} cannot be had: {why}");
+        Err(Refusal::new(ErrorCode::InvalidReplicationFactor, text))
+    }
+
+    /// Whether each of these names so many nodes of the cluster, none of them twice.
+    fn check_assignments(&self, sets: &[Vec<NodeId>], replicas: usize) -> Result<(), Refusal> {
+        let distinct = |set: &Vec<NodeId>| set.iter().collect::<BTreeSet<_>>().len() == set.len();
+        let known = |set: &Vec<NodeId>| set.iter().all(|node| self.config.voters.contains(node));
+        let text = if replicas.is_multiple_of(2) {
+            "assignments must name an odd number of nodes: 1, 3 or 5".to_owned()
+        } else if !sets.iter().all(|set| set.len() == replicas) {
+            format!("assignments must name {replicas} nodes for each partition of the topic")
+        } else if !sets.iter().all(distinct) {
+            "assignments must name each node once".to_owned()
+        } else if !sets.iter().all(known) {
+            let nodes: Vec<String> = self.config.voters.iter().map(|node| node.0.to_string()).collect();
+            format!("assignments must name nodes of the cluster: {}", nodes.join(", "))
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text))
     }
 
     fn new_topic_id(&mut self) -> TopicId {
@@ -407,21 +424,6 @@ impl Node {
             if id[0] >> 2 != 62 && self.catalog.by_id(TopicId(id)).is_none() {
                 return TopicId(id);
             }
-        }
-    }
-
-    fn place(&self, next: &mut u64, count: usize) -> Vec<ShardId> {
-        let shards = self.shards.len() as u64 - 1;
-        let placed = (0..count as u64).map(|at| ShardId(1 + ((*next + at) % shards) as u32)).collect();
-        *next += count as u64;
-        placed
-    }
-
-    /// `token` is answered when these partitions exist (or are gone).
-    fn drive(&mut self, token: Token, topic: TopicId, indexes: std::ops::Range<usize>, drive: Drive) {
-        for index in indexes {
-            let id = PartitionId { topic, index: index as i32 };
-            self.driving.entry((id, drive)).or_default().push(token);
         }
     }
 
@@ -441,7 +443,7 @@ impl Node {
     ) {
         let mut waiting = 0;
         let mut results = Vec::with_capacity(request.topics.len());
-        let mut place = self.catalog.partitions_placed();
+        let mut placing = self.begin_placing();
         let mut new_partitions = 0;
         let repeated = repeated(request.topics.iter().map(|(name, ..)| name.as_str()));
         for (name, wanted, assignments) in &request.topics {
@@ -453,16 +455,24 @@ impl Node {
             };
             let refusal = match checked {
                 Err(refusal) => refusal,
-                Ok((id, from, to)) => {
-                    new_partitions += (to - from) as u64;
-                    if !request.validate_only {
-                        let shards = self.place(&mut place, to - from);
-                        waiting += to - from;
-                        self.drive(token, id, from..to, Drive::Create);
-                        let add = CatalogCommand::AddPartitions { id, from: from as u32, shards };
-                        self.shards[0].add(Command::Catalog(add), None);
+                Ok((id, from, spread)) => {
+                    new_partitions += spread.partitions() as u64;
+                    let placed = match request.validate_only {
+                        true => Ok(Vec::new()),
+                        false => self.place(&mut placing, &spread),
+                    };
+                    match placed {
+                        Err(refusal) => refusal,
+                        Ok(shards) => {
+                            if !shards.is_empty() {
+                                let from = from as u32;
+                                waiting += 1;
+                                self.await_partitions(id, token);
+                                self.change_catalog(CatalogCommand::AddPartitions { id, from, shards });
+                            }
+                            Refusal::OK
+                        }
                     }
-                    Refusal::OK
                 }
             };
             results.push((name.clone(), refusal));
@@ -477,7 +487,7 @@ impl Node {
         wanted: i32,
         assignments: &[Vec<NodeId>],
         already_new: u64,
-    ) -> Result<(TopicId, usize, usize), Refusal> {
+    ) -> Result<(TopicId, usize, Spread), Refusal> {
         if let Some(reason) = &self.frozen {
             return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
         }
@@ -490,13 +500,16 @@ impl Node {
             return Err(Refusal::new(ErrorCode::InvalidPartitions, text));
         }
         self.check_room(already_new + (to - from) as u64)?;
-        let fits =
-            assignments.len() == to - from && assignments.iter().all(|nodes| self.are_all_nodes(nodes));
-        if !assignments.is_empty() && !fits {
-            let text = "assignments must name all nodes of the cluster once for each new partition";
+        let replicas = self.replicas(topic.shards[0]).len();
+        if assignments.is_empty() {
+            return Ok((topic.id, from, Spread::Even { partitions: to - from, replicas }));
+        }
+        if assignments.len() != to - from {
+            let text = format!("{} assignments for {} new partitions", assignments.len(), to - from);
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
         }
-        Ok((topic.id, from, to))
+        self.check_assignments(assignments, replicas)?;
+        Ok((topic.id, from, Spread::Given(assignments.to_vec())))
     }
 
     // Deletions
@@ -522,7 +535,8 @@ impl Node {
         let mut seen = BTreeSet::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for asked in &request.topics {
-            let found = self.resolve(asked).map(|topic| (topic.id, topic.name.clone(), topic.shards.len()));
+            let found = self.resolve(asked).map(|topic| (topic.id, topic.name.clone()));
+            let found = found.or_else(|code| self.dying(asked).ok_or(code));
             topics.push(match found {
                 Err(code) => {
                     let (name, id) = match asked {
@@ -531,12 +545,14 @@ impl Node {
                     };
                     DeletedTopic { name, id, refusal: code.into() }
                 }
-                Ok((id, name, partitions)) => {
+                Ok((id, name)) => {
                     let refusal = self.refuse_deletion(seen.insert(id));
                     if refusal.is_ok() {
-                        waiting += partitions;
-                        self.drive(token, id, 0..partitions, Drive::Delete);
-                        self.shards[0].add(Command::Catalog(CatalogCommand::DeleteTopic { id }), None);
+                        waiting += 1;
+                        self.await_end(id, token);
+                        if !self.catalog.dying().contains_key(&id) {
+                            self.change_catalog(CatalogCommand::DeleteTopic { id });
+                        }
                     }
                     DeletedTopic { name: Some(name), id, refusal }
                 }
@@ -547,6 +563,15 @@ impl Node {
         }
         let response = Response::DeleteTopics(DeleteTopicsResponse { topics });
         self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+    }
+
+    /// A topic whose deletion was begun before: whoever asks again waits like the first.
+    fn dying(&self, asked: &TopicRef) -> Option<(TopicId, String)> {
+        let id = match asked {
+            TopicRef::Name(name) => self.catalog.dying_by_name(name)?,
+            TopicRef::Id(id) => *id,
+        };
+        self.catalog.dying().get(&id).map(|dying| (id, dying.name.clone()))
     }
 
     fn refuse_deletion(&self, is_first: bool) -> Refusal {
@@ -566,7 +591,7 @@ impl Node {
     pub(super) fn on_catalog_change(&mut self, change: CatalogChange, out: &mut Vec<Effect>) {
         match change {
             CatalogChange::Formatted => {}
-            CatalogChange::PartitionsAdded(partitions) => self.drive_served(partitions, Drive::Create),
+            CatalogChange::PartitionsAdded(partitions) => self.on_partitions_added(partitions),
             CatalogChange::TopicDeleted { name, partitions } => {
                 if let Some((first, _)) = partitions.first() {
                     self.topic_settings.remove(&first.topic);
@@ -581,17 +606,8 @@ impl Node {
             }
             CatalogChange::Configs => self.settings_changed(out),
             CatalogChange::ProducerIds { first, count } => self.on_producer_ids(first, count, out),
-        }
-    }
-
-    /// Whoever leads a shard creates and deletes its partitions; the others see it in the shard's log.
-    fn drive_served(&mut self, partitions: Vec<(PartitionId, ShardId)>, drive: Drive) {
-        let catalog = self.shards[0].applied();
-        for (id, shard) in partitions {
-            let at = self.shard_index(shard);
-            if self.shards[at].serving {
-                self.shards[at].drive(id, drive, catalog);
-            }
+            CatalogChange::ShardsAdded => self.on_shards_added(out),
+            CatalogChange::TopicsGone(topics) => self.on_topics_gone(&topics, out),
         }
     }
 
@@ -611,12 +627,24 @@ impl Node {
     }
 }
 
-/// As Kafka makes it.
-fn offsets_topic() -> NewTopic {
+/// The answer for a topic of which nothing is made yet.
+fn not_created(name: &str) -> CreatedTopic {
+    CreatedTopic {
+        name: name.to_owned(),
+        refusal: Refusal::OK,
+        id: TopicId::ZERO,
+        partitions: -1,
+        replication_factor: -1,
+        configs: Vec::new(),
+    }
+}
+
+/// As Kafka makes it, on all nodes: that is where the positions are.
+fn offsets_topic(replicas: usize) -> NewTopic {
     NewTopic {
         name: OFFSETS_TOPIC.into(),
         partitions: OFFSETS_TOPIC_PARTITIONS,
-        replication_factor: -1,
+        replication_factor: replicas as i16,
         configs: vec![("cleanup.policy".into(), Some("compact".into()))],
         ..NewTopic::default()
     }

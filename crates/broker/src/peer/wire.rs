@@ -251,6 +251,7 @@ mod tests {
             term: Term(9),
             epoch: LeaderEpoch(4),
             in_sync: vec![NodeId(0), NodeId(2)],
+            driven: LogIndex(70),
         };
         let create = CreateTopics {
             topics: vec![NewTopic { name: "flights".into(), partitions: 12, ..NewTopic::default() }],

@@ -31,6 +31,8 @@ pub struct Topic {
     /// Known once the topic was made; zero while it is being made or deleted.
     pub id: Uuid,
     pub partitions: i32,
+    /// Nodes that each partition is on.
+    pub replicas: usize,
     /// The checkers' number of its first partition. A topic made again gets another one.
     pub first: u32,
     /// Made with these settings.

@@ -258,7 +258,8 @@ pub fn topics(dice: &mut Dice, ids: &mut Ids) -> Vec<Topic> {
     let mut topic = |name, configs, mortal| {
         let partitions = dice.between(1, 3) as i32;
         let first = ids.partitions(partitions);
-        Topic { name, id: Uuid::ZERO, partitions, first, configs, mortal, buried: Vec::new() }
+        let replicas = 1; // `replicas` below says how many
+        Topic { name, id: Uuid::ZERO, partitions, replicas, first, configs, mortal, buried: Vec::new() }
     };
     let mut topics = vec![
         topic("flights", Vec::new(), false),
@@ -278,6 +279,14 @@ pub fn topics(dice: &mut Dice, ids: &mut Ids) -> Vec<Topic> {
         topics[1].configs.push(("retention.bytes", dice.skewed(500, 40_000) as i64));
     }
     topics
+}
+
+/// How many nodes each topic is on: mostly all of them, now and then fewer.
+pub fn replicas(topics: &mut [Topic], nodes: usize, mut dice: Dice) {
+    let fewer = (1..nodes).step_by(2).collect::<Vec<_>>();
+    for topic in topics {
+        topic.replicas = if nodes > 1 && dice.below(3) == 0 { fewer[dice.index(fewer.len())] } else { nodes };
+    }
 }
 
 impl Swarm {

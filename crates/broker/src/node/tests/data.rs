@@ -327,7 +327,7 @@ fn a_partition_may_grow_and_go_within_one_entry() {
     assert_eq!(h.answer(late).map(produced), Some((ErrorCode::None, 0)));
     let entries = h.disk.entries.values().flatten().filter(|entry| !entry.descriptor.is_empty());
     let mut descriptors = entries.map(|entry| Descriptor::decode(&entry.descriptor).expect("as written"));
-    let grows_and_goes = |commands: &[Command]| matches!(commands, [Command::Append { partition, .. }, Command::DeletePartition(gone)] if partition == gone);
+    let grows_and_goes = |commands: &[Command]| matches!(commands, [Command::Append { partition, .. }, Command::RemovePartition { partition: gone, .. }] if partition == gone);
     assert!(descriptors.any(|it| grows_and_goes(&it.commands)), "both are in one entry");
     assert_eq!(h.status().tail_bytes, 0);
     let h = h.crash();

@@ -95,7 +95,7 @@ impl Admin {
         let topic = CreatableTopic {
             name: Str::from_static(known.name),
             num_partitions: known.partitions,
-            replication_factor: -1,
+            replication_factor: known.replicas as i16,
             configs: known.configs.iter().map(config).collect(),
             ..CreatableTopic::default()
         };
