@@ -379,12 +379,15 @@ mod tests {
     }
 
     fn create(catalog: &mut Catalog, name: &str, id: u8, partitions: u32) -> Option<CatalogChange> {
-        apply(catalog, CatalogCommand::CreateTopic {
-            name: name.into(),
-            id: TopicId([id; 16]),
-            shards: (0..partitions).map(|p| ShardId(1 + p % 4)).collect(),
-            configs: BTreeMap::new(),
-        })
+        apply(
+            catalog,
+            CatalogCommand::CreateTopic {
+                name: name.into(),
+                id: TopicId([id; 16]),
+                shards: (0..partitions).map(|p| ShardId(1 + p % 4)).collect(),
+                configs: BTreeMap::new(),
+            },
+        )
     }
 
     #[test]
@@ -396,7 +399,8 @@ mod tests {
         assert_eq!(catalog.by_name("a").map(|t| t.shards.len()), Some(3));
         let id = TopicId([1; 16]);
         assert!(
-            apply(&mut catalog, CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }).is_some()
+            apply(&mut catalog, CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] })
+                .is_some()
         );
         assert_eq!(
             apply(&mut catalog, CatalogCommand::AddPartitions { id, from: 3, shards: vec![ShardId(2)] }),

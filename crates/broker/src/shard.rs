@@ -302,6 +302,11 @@ impl Shard {
         !self.pending.is_empty()
     }
 
+    /// Whether something of this leader is not applied yet, proposed or about to be.
+    pub fn has_proposals(&self) -> bool {
+        self.has_pending() || !self.in_flight.is_empty()
+    }
+
     /// Hands waiting commands to consensus, up to about `bytes_max` of descriptors and payload. Returns the bytes handed over.
     pub fn propose(&mut self, at_ms: i64, bytes_max: usize) -> usize {
         let mut bytes = 0;

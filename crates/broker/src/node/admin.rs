@@ -1,4 +1,5 @@
-//! Changes of the catalogue run one at a time, in the order in which they came: each sees what the one before left.
+//! Changes of the catalogue enter its log one at a time, in the order in which they came: each sees what the one before left. What
+//! shards do about a change is not waited for: a node that is away would hold up all that follow.
 
 use super::Node;
 use crate::event::Effect;
@@ -9,10 +10,9 @@ use std::collections::VecDeque;
 /// Changes that may wait; beyond it clients are told to slow down.
 const QUEUE_MAX: usize = 10_000;
 
-/// The change under way and those behind it.
+/// Changes behind the one whose entries are not applied yet.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    busy: Option<Token>,
     waiting: VecDeque<(Token, Request)>,
 }
 
@@ -21,7 +21,7 @@ impl Node {
     pub(super) fn change(&mut self, now: Now, token: Token, request: Request, out: &mut Vec<Effect>) {
         if !self.is_controller() {
             self.pass_on(now, token, request, out);
-        } else if self.changes.busy.is_none() && self.changes.waiting.is_empty() {
+        } else if self.may_change() && self.changes.waiting.is_empty() {
             self.run_change(now, token, request, out);
         } else if self.changes.waiting.len() < QUEUE_MAX {
             self.changes.waiting.push_back((token, request));
@@ -30,22 +30,21 @@ impl Node {
         }
     }
 
+    /// Whether the catalogue is as this controller's proposals left it. One whose answer is overdue may still be on its way.
+    fn may_change(&self) -> bool {
+        !self.shards[0].has_proposals()
+    }
+
     /// Runs what waits, as far as nothing is under way.
     pub(super) fn run_changes(&mut self, now: Now, out: &mut Vec<Effect>) {
-        while self.changes.busy.is_none()
+        while self.may_change()
             && let Some((token, request)) = self.changes.waiting.pop_front()
         {
             self.run_change(now, token, request, out);
         }
     }
 
-    /// The answer to a change leaves: the next may run.
-    pub(super) fn change_is_done(&mut self, token: Token) {
-        self.changes.busy.take_if(|busy| *busy == token);
-    }
-
     fn run_change(&mut self, now: Now, token: Token, request: Request, out: &mut Vec<Effect>) {
-        self.changes.busy = Some(token);
         match request {
             Request::CreateTopics(request) => self.create_topics(now, token, request, out),
             Request::DeleteTopics(request) => self.delete_topics(now, token, request, out),
@@ -80,13 +79,10 @@ impl Node {
     /// This node is not the controller any more: what runs may be done or not, what waits is not begun.
     pub(super) fn give_up_changes(&mut self, out: &mut Vec<Effect>) {
         let waiting = std::mem::take(&mut self.changes.waiting);
-        if let Some(busy) = self.changes.busy.take() {
-            self.abandon(busy, ErrorCode::NotController, out);
-        }
         for (token, request) in waiting {
             self.refuse_change(token, &request, ErrorCode::NotController, out);
         }
-        self.give_up_driving();
+        self.give_up_driving(out);
         self.give_up_producer_ids(out);
     }
 }

@@ -15,7 +15,6 @@ pub(super) struct Gather {
 
 impl Node {
     pub(super) fn reply(&mut self, token: Token, response: Response, out: &mut Vec<Effect>) {
-        self.change_is_done(token);
         let Some(connection) = self.connection_of.remove(&token) else {
             self.on_internal_reply(token, response, out); // or the connection is gone
             return;

@@ -9,7 +9,7 @@ use crate::event::Effect;
 use crate::mutant::Mutant;
 use crate::request::Token;
 use crate::shard::Drive;
-use model::{LogIndex, PartitionId, ShardId, TopicId};
+use model::{ErrorCode, LogIndex, PartitionId, ShardId, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who waits for what the shards do.
@@ -102,6 +102,7 @@ impl Node {
             return;
         }
         let mut creating = std::mem::take(&mut self.driving.creating);
+        creating.retain(|wait| self.gathers.contains_key(&wait.token)); // else its time was up
         for wait in &mut creating {
             wait.shards.retain(|shard| self.driven(*shard) < wait.since);
         }
@@ -109,6 +110,10 @@ impl Node {
         self.driving.creating = wait;
         let done: Vec<Creating> = done;
         done.into_iter().for_each(|done| self.gathered(done.token, out));
+        self.driving.deleting.retain(|_, tokens| {
+            tokens.retain(|token| self.gathers.contains_key(token));
+            !tokens.is_empty()
+        });
         if !self.shards[0].serving {
             return;
         }
@@ -124,8 +129,13 @@ impl Node {
         }
     }
 
-    /// This node is not the controller any more.
-    pub(super) fn give_up_driving(&mut self) {
-        self.driving = super::drives::Driving::default();
+    /// This node is not the controller any more: what was begun may go on, and another one can tell.
+    pub(super) fn give_up_driving(&mut self, out: &mut Vec<Effect>) {
+        let Driving { proposed, creating, deleting, .. } = std::mem::take(&mut self.driving);
+        let creating = creating.into_iter().map(|wait| wait.token);
+        for token in proposed.into_values().flatten().chain(creating).chain(deleting.into_values().flatten())
+        {
+            self.abandon(token, ErrorCode::NotController, out);
+        }
     }
 }

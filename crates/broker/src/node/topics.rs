@@ -259,7 +259,12 @@ impl Node {
                                 created.id = id;
                                 waiting += 1;
                                 self.await_partitions(id, token);
-                                self.change_catalog(CatalogCommand::CreateTopic { name, id, shards, configs });
+                                self.change_catalog(CatalogCommand::CreateTopic {
+                                    name,
+                                    id,
+                                    shards,
+                                    configs,
+                                });
                             }
                         }
                     }

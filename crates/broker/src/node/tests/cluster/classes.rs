@@ -200,6 +200,35 @@ fn there_are_only_so_many_shards() {
     assert_eq!(c.write("b", 0, (9, 0), 5), 0);
 }
 
+/// What waits for a node that is away does not hold up what has nothing to do with it, and two changes in a row place as one does:
+/// the second sees what the first left, whether that was answered or not.
+#[test]
+fn changes_do_not_wait_for_those_that_wait_for_a_node() {
+    let mut c = Cluster::new(8);
+    c.all_ready();
+    assert!(c.created(assigned("gone", &[&[3]])).refusal.is_ok());
+    c.kill(2);
+    let topics = vec![TopicRef::Name("gone".into())];
+    let delete = DeleteTopics { topics, timeout: Duration::from_secs(60) };
+    let deletion = c.ask(0, Request::DeleteTopics(delete));
+    let ask = |c: &mut Cluster, topic: NewTopic| {
+        let timeout = Duration::from_secs(60);
+        c.ask(0, Request::CreateTopics(CreateTopics { topics: vec![topic], validate_only: false, timeout }))
+    };
+    let waits = ask(&mut c, assigned("waits", &[&[3]]));
+    let mixed = ask(&mut c, assigned("mixed", &[&[1], &[2]]));
+    let three = ask(&mut c, topic("three", 3, 3));
+    c.until("answers", |c| c.replies.contains_key(&mixed) && c.replies.contains_key(&three));
+    assert!(!c.replies.contains_key(&deletion) && !c.replies.contains_key(&waits));
+    assert_eq!(c.places_of(0, "mixed"), [[1], [2]]);
+    assert_eq!(c.write("mixed", 1, (9, 0), 5), 0);
+    assert_eq!(c.write("three", 2, (9, 0), 5), 0);
+    c.start(2);
+    c.until("answers", |c| c.replies.contains_key(&deletion) && c.replies.contains_key(&waits));
+    assert_eq!(c.places_of(0, "waits"), [[3]]);
+    assert_eq!(c.write("waits", 0, (9, 0), 5), 0);
+}
+
 /// A node whose catalogue is behind serves a deleted topic under its name: nobody is told that the topic is gone, and nothing else
 /// gets the name, before that node has let it go.
 #[test]
