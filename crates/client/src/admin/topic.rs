@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kafka::message::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
-use kafka::message::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use kafka::message::create_partitions::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use kafka::message::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
 use kafka::message::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use kafka::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use kafka::wire::{Str, Uuid};
@@ -20,6 +24,9 @@ pub struct NewTopic {
     pub partitions: i32,
     /// Replicas of each; -1 for the broker's default.
     pub replication_factor: i16,
+    /// The nodes of each partition, the preferred leader first; partitions and replication factor are -1 then. Empty: the broker
+    /// places them.
+    pub assignments: Vec<Vec<i32>>,
     /// Configs by name.
     pub configs: Vec<(String, String)>,
 }
@@ -48,13 +55,19 @@ impl Client {
                 name: topic.name.clone(),
                 num_partitions: topic.partitions,
                 replication_factor: topic.replication_factor,
+                assignments: (0..)
+                    .zip(&topic.assignments)
+                    .map(|(partition_index, nodes)| CreatableReplicaAssignment {
+                        partition_index,
+                        broker_ids: nodes.clone(),
+                    })
+                    .collect(),
                 configs: configs
                     .map(|(name, value)| CreatableTopicConfig {
                         name: Str::from(&**name),
                         value: Some(Str::from(&**value)),
                     })
                     .collect(),
-                ..Default::default()
             }],
             timeout_ms: self.timeout_ms(),
             validate_only,
@@ -100,10 +113,19 @@ impl Client {
         .await
     }
 
-    /// Raises a topic's number of partitions to `count`.
-    pub async fn create_partitions(&self, name: &Str, count: i32, validate_only: bool) -> Result<(), Error> {
+    /// Raises a topic's number of partitions to `count`. `assignments` names the nodes of each new one, the preferred leader first;
+    /// `None`: the broker places them.
+    pub async fn create_partitions(
+        &self,
+        name: &Str,
+        count: i32,
+        assignments: Option<&[Vec<i32>]>,
+        validate_only: bool,
+    ) -> Result<(), Error> {
+        let given = |nodes: &Vec<i32>| CreatePartitionsAssignment { broker_ids: nodes.clone() };
+        let assignments = assignments.map(|sets| sets.iter().map(given).collect());
         let request = CreatePartitionsRequest {
-            topics: vec![CreatePartitionsTopic { name: name.clone(), count, assignments: None }],
+            topics: vec![CreatePartitionsTopic { name: name.clone(), count, assignments }],
             timeout_ms: self.timeout_ms(),
             validate_only,
         };

@@ -76,6 +76,7 @@ impl TopicArgs {
             name: name.clone(),
             partitions: self.partitions,
             replication_factor: self.replication_factor.unwrap_or(-1),
+            assignments: Vec::new(),
             configs: Vec::new(),
         };
         match client.topic(&name, false).await {

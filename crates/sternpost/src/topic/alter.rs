@@ -1,6 +1,7 @@
 //! `topic alter`: more partitions, other configs.
 
-use crate::cluster::{ClusterArgs, pair, sentence};
+use super::Assignment;
+use crate::cluster::{ClusterArgs, counted, pair, sentence};
 use kafka::wire::Str;
 use serde_json::json;
 
@@ -17,6 +18,10 @@ pub struct Alter {
     /// Number of partitions from now on; it can only grow, and keys go elsewhere then
     #[arg(short, long, group = "change", value_parser = clap::value_parser!(i32).range(1..))]
     partitions: Option<i32>,
+    /// The nodes of each partition that there is then, the preferred leader first: 1:2:3,2:3:1. What it says of those that exist
+    /// already has no effect
+    #[arg(long, value_name = "NODES", value_parser = super::assignment, requires = "partitions")]
+    replica_assignment: Option<Assignment>,
     /// A config to set
     #[arg(short, long, group = "change", value_name = "NAME=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
@@ -35,7 +40,16 @@ pub async fn run(word: &Alter) -> Result<(), String> {
     let client = word.cluster.client().await?;
     let name = word.name.as_ref().or(word.topic.as_ref()).map(|name| Str::from(&**name));
     let name = name.ok_or("a topic's name is wanted")?;
-    client.topic(&name, false).await.map_err(|error| sentence(&error))?;
+    let topic = client.topic(&name, false).await.map_err(|error| sentence(&error))?;
+    let assignments = match (&word.replica_assignment, word.partitions) {
+        (Some(Assignment(given)), Some(count)) if given.len() != count as usize => {
+            return Err(format!(
+                "--replica-assignment names the nodes of {}, but --partitions says {count}",
+                counted(given.len() as i64, "partition")
+            ));
+        }
+        (given, _) => given.as_ref().map(|given| given.0.get(topic.partitions.len()..).unwrap_or_default()),
+    };
     let mut done = Vec::new();
     if !word.config.is_empty() || !word.delete_config.is_empty() {
         client
@@ -46,7 +60,10 @@ pub async fn run(word: &Alter) -> Result<(), String> {
         done.extend(word.delete_config.iter().map(|name| format!("{name} at its default")));
     }
     if let Some(count) = word.partitions {
-        client.create_partitions(&name, count, word.dry_run).await.map_err(|error| sentence(&error))?;
+        client
+            .create_partitions(&name, count, assignments, word.dry_run)
+            .await
+            .map_err(|error| sentence(&error))?;
         done.push(format!("{count} partitions"));
     }
     let value = json!({"topic": *name, "altered": !word.dry_run, "dry_run": word.dry_run, "changes": done});

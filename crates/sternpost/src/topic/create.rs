@@ -1,5 +1,6 @@
 //! `topic create`.
 
+use super::Assignment;
 use crate::cluster::{ClusterArgs, counted, names, pair, sentence};
 use client::admin::NewTopic;
 use model::ErrorCode;
@@ -20,6 +21,9 @@ pub struct Create {
     /// Replicas of each partition; the broker's default.replication.factor without
     #[arg(short, long, value_parser = clap::value_parser!(i16).range(1..))]
     replication_factor: Option<i16>,
+    /// The nodes of each partition instead, the preferred leader first: 1:2:3,2:3:1
+    #[arg(long, value_name = "NODES", value_parser = super::assignment, conflicts_with_all = ["partitions", "replication_factor"])]
+    replica_assignment: Option<Assignment>,
     /// A config of the topic, such as retention.ms=3600000
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
@@ -41,6 +45,7 @@ pub async fn run(word: &Create) -> Result<(), String> {
             name: name.clone(),
             partitions: word.partitions.unwrap_or(-1),
             replication_factor: word.replication_factor.unwrap_or(-1),
+            assignments: word.replica_assignment.clone().map(|given| given.0).unwrap_or_default(),
             configs: word.config.clone(),
         };
         let created = match client.create_topic(&topic, word.dry_run).await {

@@ -40,3 +40,33 @@ pub fn run(word: &Topic) -> Result<(), String> {
         }
     })
 }
+
+/// The nodes of each partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Assignment(Vec<Vec<i32>>);
+
+/// Reads an assignment as Kafka's tools write it: nodes with colons between, partitions with commas.
+fn assignment(text: &str) -> Result<Assignment, String> {
+    let node = |text: &str| {
+        let id = text.trim().parse::<i32>().ok().filter(|id| *id >= 0);
+        id.ok_or_else(|| {
+            format!("'{text}' is no node id; wanted are nodes of each partition, such as 1:2:3,2:3:1")
+        })
+    };
+    let partition = |text: &str| text.split(':').map(node).collect();
+    text.split(',').map(partition).collect::<Result<_, _>>().map(Assignment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_are_read_as_kafka_writes_them() {
+        assert_eq!(assignment("1:2:3,2:3:1"), Ok(Assignment(vec![vec![1, 2, 3], vec![2, 3, 1]])));
+        assert_eq!(assignment("7"), Ok(Assignment(vec![vec![7]])));
+        for wrong in ["", "1,,2", "1:", "one", "-1", "1;2"] {
+            assert!(assignment(wrong).is_err_and(|why| why.contains("is no node id")), "{wrong}");
+        }
+    }
+}

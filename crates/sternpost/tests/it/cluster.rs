@@ -140,6 +140,21 @@ fn noted_pid(data: &Path, id: u16) -> Pid {
     Pid::from_raw(text.trim().parse().unwrap()).unwrap()
 }
 
+/// Partitions are where the words of `topic` put them.
+fn places_as_told(base: u16) {
+    client(base, &["topic", "create", "placed", "--replica-assignment", "2,1"], "");
+    client(base, &["topic", "alter", "placed", "--partitions", "3", "--replica-assignment", "1,1,3"], "");
+    let told = client(base, &["topic", "describe", "placed", "--output", "json"], "");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let replicas = |at: usize| told[0]["partitions"][at]["replicas"].clone();
+    assert_eq!(
+        [replicas(0), replicas(1), replicas(2)],
+        [2, 1, 3].map(|node| Value::from(vec![node])),
+        "{told}"
+    );
+    client(base, &["topic", "delete", "placed", "--yes"], "");
+}
+
 #[test]
 fn three_nodes_on_this_machine() {
     let directory = tempfile::tempdir().unwrap();
@@ -154,6 +169,7 @@ fn three_nodes_on_this_machine() {
     let leads: i64 = (0..3).map(|at| whole["nodes"][at]["leads"].as_i64().unwrap()).sum();
     assert_eq!((leads, &whole["partitions"]), (6, &Value::from(6)));
     client(base + 1, &["produce", "--topic", "flights"], "one\ntwo\n");
+    places_as_told(base);
     let second = pid(&nodes, 2);
     assert_eq!(noted_pid(&data, 2), second);
     kill_process(second, Signal::KILL).unwrap();
