@@ -38,10 +38,11 @@ impl Failover {
         Failover { node, random: Random::new(seed ^ node), attempts: BTreeMap::new() }
     }
 
-    /// Looks at one shard: opens the vote filter when its leader's node is among `gone`, stands for election when it is
-    /// this replica's turn. Says when to look again, if there is an election to come; call also whenever `gone` changes.
+    /// Looks at one shard: gives up a leadership that a majority cannot be part of, opens the vote filter when the leader's node
+    /// is among `gone`, stands for election when it is this replica's turn. Says when to look again, if there is an election to come; call also whenever `gone` changes.
     pub fn check(&mut self, now: Mono, group: &mut Group, gone: &[u64]) -> Option<Mono> {
         let shard = group.config().shard;
+        group.resign_without_quorum(gone);
         let lost = group.leader().filter(|leader| gone.contains(leader));
         if let Some(leader) = lost {
             group.open_vote_filter(leader);

@@ -192,6 +192,21 @@ impl Group {
         }
     }
 
+    /// This leader has its own evidence that the nodes of these replicas are gone. When no majority is left it leads no longer: what it
+    /// takes could not be committed, and whoever waits here may find a leader on the other side. The same as raft's own check of its
+    /// quorum, which looks once in an election timeout and so takes up to two.
+    pub fn resign_without_quorum(&mut self, gone: &[u64]) {
+        let raft = &mut self.node.raft;
+        if raft.state != StateRole::Leader {
+            return;
+        }
+        let here = raft.prs().conf().voters().ids().iter().filter(|voter| !gone.contains(voter)).collect();
+        if !raft.prs().has_quorum(&here) {
+            raft.become_follower(raft.term, INVALID_ID);
+            self.settle();
+        }
+    }
+
     /// Puts a command at the end of the log. `descriptor` must not be empty (an empty one marks a leader's first entry).
     pub fn propose(&mut self, descriptor: Bytes, payload: Payload) -> Result<Position, ProposeError> {
         assert!(!descriptor.is_empty(), "an empty descriptor marks a new leader's first entry");

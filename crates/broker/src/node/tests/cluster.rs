@@ -509,6 +509,55 @@ impl Cluster {
     }
 }
 
+#[test]
+fn min_insync_replicas_above_the_majority_holds_the_ack() {
+    let mut c = Cluster::new(5);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
+    for mark in 0..10 {
+        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+        let batches = |place: &Place| {
+            let entries = place.disk.entries.values().flatten();
+            entries.filter(|entry| entry.payload.size() > 0).count() as i64
+        };
+        assert!(c.places.iter().all(|place| batches(place) > mark), "acknowledged before all three have it");
+    }
+    let leader = c.leader("a", 0).expect("it was written to");
+    c.kill((leader + 1) % NODES);
+    c.run_for(Duration::from_secs(3));
+    let refused = c.try_write(leader, "a", 0, (9, 10), 10).expect("it lives");
+    assert_eq!(refused.topics[0].partitions[0].refusal.code, ErrorCode::NotEnoughReplicas);
+}
+
+/// Who hears none of the others stops leading as soon as they are taken for gone, long before raft's own check of its quorum: its
+/// clients are sent away while the others elect a leader.
+#[test]
+fn a_leader_that_is_cut_off_resigns() {
+    let mut c = Cluster::new(13);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 6), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(2));
+    for other in 1..NODES {
+        c.cut.extend([(0, other), (other, 0)]);
+    }
+    let leads = |c: &Cluster| {
+        let node = c.places[0].node.as_ref().expect("runs");
+        node.shards.iter().any(|shard| shard.serving)
+    };
+    assert!(leads(&c));
+    let took = c.until("it leads nothing", |c| !leads(c));
+    let bound = consensus::SILENCE_MAX + 2 * consensus::HEARTBEAT_INTERVAL;
+    assert!(took <= bound, "{took:?}");
+    // One of the others is enough to go on.
+    c.cut.clear();
+    c.until("it leads again", |c| leads(c));
+    c.cut.extend([(0, 1), (1, 0)]);
+    c.run_for(Duration::from_secs(2));
+    assert!(leads(&c));
+}
+
 /// Kills, starts and cuts at random while an idempotent producer writes: every acknowledged batch is there once, at its
 /// offset, and in the end all nodes have the same.
 #[test]
