@@ -190,9 +190,7 @@ impl Node {
             AppendVerdict::Refused(code) => Outcome::refused(code),
             AppendVerdict::Committed(base_offset) => {
                 // Nobody knows its entry any more; what is applied by now is that or behind it.
-                if let Some(replicas) = replicas {
-                    self.await_replicas(at, token, replicas);
-                }
+                let replicas = replicas.inspect(|replicas| self.await_replicas(at, token, *replicas));
                 outcome(base_offset.0, replicas.is_some())
             }
             AppendVerdict::InFlight(before) => {

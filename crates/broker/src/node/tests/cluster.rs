@@ -2,6 +2,7 @@
 //! nodes are killed, started and cut off. The simulation does more of this; here is what one wants to see first.
 
 mod classes;
+mod insync;
 
 use super::topics::new_topic;
 use super::{MemoryDisk, config};
@@ -507,28 +508,6 @@ impl Cluster {
     fn leader_seen_by(&mut self, at: usize, topic: &str) -> Option<usize> {
         self.metadata(at, topic).topics[0].partitions[0].leader.map(|node| node.0 as usize - 1)
     }
-}
-
-#[test]
-fn min_insync_replicas_above_the_majority_holds_the_ack() {
-    let mut c = Cluster::new(5);
-    c.all_ready();
-    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
-    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
-    c.run_for(Duration::from_secs(3));
-    for mark in 0..10 {
-        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
-        let batches = |place: &Place| {
-            let entries = place.disk.entries.values().flatten();
-            entries.filter(|entry| entry.payload.size() > 0).count() as i64
-        };
-        assert!(c.places.iter().all(|place| batches(place) > mark), "acknowledged before all three have it");
-    }
-    let leader = c.leader("a", 0).expect("it was written to");
-    c.kill((leader + 1) % NODES);
-    c.run_for(Duration::from_secs(3));
-    let refused = c.try_write(leader, "a", 0, (9, 10), 10).expect("it lives");
-    assert_eq!(refused.topics[0].partitions[0].refusal.code, ErrorCode::NotEnoughReplicas);
 }
 
 /// Who hears none of the others stops leading as soon as they are taken for gone, long before raft's own check of its quorum: its

@@ -2,19 +2,13 @@
 
 use super::*;
 
-/// A cluster with a topic whose acknowledgements want all three nodes, when all of them keep up.
-fn wanting_all(seed: u64, partitions: i32) -> Cluster {
-    let mut c = Cluster::new(seed);
-    c.all_ready();
-    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
-    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", partitions) }), Some(ErrorCode::None));
-    c.run_for(Duration::from_secs(3));
-    c
-}
-
 #[test]
 fn min_insync_replicas_above_the_majority_holds_the_ack() {
-    let mut c = wanting_all(5, 1);
+    let mut c = Cluster::new(5);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
     for mark in 0..10 {
         assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
         let batches = |place: &Place| {
@@ -33,7 +27,11 @@ fn min_insync_replicas_above_the_majority_holds_the_ack() {
 /// A batch that was sent again is acknowledged no earlier than the first, whether that is in flight or committed.
 #[test]
 fn min_insync_replicas_holds_the_ack_of_a_duplicate() {
-    let mut c = wanting_all(14, 1);
+    let mut c = Cluster::new(14);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", 1) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
     assert_eq!(c.write("a", 0, (9, 0), 0), 0);
     let leader = c.leader("a", 0).expect("it was written to");
     let away = (leader + 1) % NODES;
@@ -64,8 +62,12 @@ fn min_insync_replicas_holds_the_ack_of_a_duplicate() {
 /// The parts of one request that come into one entry are answered each.
 #[test]
 fn min_insync_replicas_holds_the_ack_of_each_partition() {
-    let partitions = 3 * config().data_shards as i32;
-    let mut c = wanting_all(15, partitions);
+    let mut c = Cluster::new(15);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    let partitions = 3 * c.data_shards as i32;
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("a", partitions) }), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
     let leader = c.leader("a", 0).expect("it has one");
     let led: Vec<i32> =
         (0..partitions).filter(|index| c.leader("a", *index as usize) == Some(leader)).collect();
