@@ -30,6 +30,8 @@ pub enum Mutant {
     RetentionOneTooMany,
     /// The deletion of a topic is answered when it is proposed, before it is durable.
     DeletionAckedEarly,
+    /// What is applied depends on the node that applies it, as if that read its clock.
+    ApplyReadsClock,
     /// A deleted topic's name is free at once, while nodes may still serve it.
     DeletionNotAwaited,
     /// A look-up by time misses records of exactly that time.
@@ -55,6 +57,7 @@ impl Mutant {
         Mutant::RecycleEarly,
         Mutant::RetentionOneTooMany,
         Mutant::DeletionAckedEarly,
+        Mutant::ApplyReadsClock,
         Mutant::DeletionNotAwaited,
         Mutant::TimeLookupLate,
         Mutant::FetchStarvesLast,

@@ -392,8 +392,12 @@ impl Shard {
         }
         let descriptor = Descriptor::decode(&entry.descriptor)?;
         let mut payload = entry.payload.reader();
+        let at_ms = match self.mutant {
+            Some(Mutant::ApplyReadsClock) => descriptor.at_ms + self.group.config().node as i64,
+            _ => descriptor.at_ms,
+        };
         for command in descriptor.commands {
-            self.apply_command(command, &mut payload, descriptor.at_ms, catalog, out)?;
+            self.apply_command(command, &mut payload, at_ms, catalog, out)?;
         }
         assert!(payload.is_empty(), "the commands of an entry use its whole payload");
         let position = Position { term: entry.term, index: entry.index };

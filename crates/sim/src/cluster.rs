@@ -3,6 +3,7 @@
 //! (a quarter of the time is quiet), then everything is healed, the clients finish, every partition is read to its
 //! end, and the checkers judge the history.
 
+mod agreement;
 mod client;
 mod epochs;
 mod faults;
@@ -81,8 +82,11 @@ pub enum Mutant {
 /// that is speculative goes. The coordinator's own model test finds it.
 const OF_NONE: Mutant = Mutant::Group(GroupMutant::DropKeepsSpeculation);
 /// Mutants of the broker that need followers, or nodes whose catalogue is behind.
-const BROKER_OF_SEVERAL: [broker::Mutant; 2] =
-    [broker::Mutant::ManifestMissesRange, broker::Mutant::DeletionNotAwaited];
+const BROKER_OF_SEVERAL: [broker::Mutant; 3] = [
+    broker::Mutant::ManifestMissesRange,
+    broker::Mutant::ApplyReadsClock,
+    broker::Mutant::DeletionNotAwaited,
+];
 
 impl Mutant {
     /// Every one of broker and coordinator that a world of one node must kill.
@@ -296,6 +300,7 @@ impl World {
         self.settle_down("everything is answered after healing")?;
         self.add_client(|context| Box::new(FinalReader::new(context)));
         self.settle_down("everything is readable after healing")?;
+        self.agree()?;
         self.judge()
     }
 

@@ -12,7 +12,7 @@ use crate::request::Refusal;
 use crate::shard::Shard;
 use consensus::{Group, Restored};
 use model::job::ShardCheckpoint;
-use model::{Entry, ErrorCode, HardState, NodeId, ShardId};
+use model::{Entry, ErrorCode, HardState, LogIndex, NodeId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Shards of a cluster; beyond it no new class comes about.
@@ -211,6 +211,17 @@ impl Node {
     fn share_producers(&mut self) {
         let here = self.shards.iter().skip(1).filter(|shard| shard.is_here).count();
         self.shards.iter_mut().for_each(|shard| shard.producers_max = PRODUCERS_MAX / here.max(1));
+    }
+
+    /// How far each shard that is here has come.
+    pub fn applied(&self) -> impl Iterator<Item = (ShardId, LogIndex)> {
+        self.shards.iter().filter(|shard| shard.is_here).map(|shard| (shard.id, shard.applied()))
+    }
+
+    /// The state of each shard that is here, as a checkpoint would keep it: replicas that have applied as much have the same bytes.
+    pub fn states(&self) -> impl Iterator<Item = ShardCheckpoint> {
+        let here = self.shards.iter().filter(|shard| shard.is_here);
+        here.map(|shard| shard.checkpoint((shard.id == ShardId::METADATA).then_some(&self.catalog)))
     }
 
     // Places for new partitions

@@ -98,6 +98,12 @@ pub struct Live {
     timer_at: Option<Mono>,
 }
 
+impl Live {
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+}
+
 impl World {
     // Start and end
 

@@ -196,6 +196,7 @@ pub const DEMANDED_OF_SEVERAL: &[&str] = &[
     "peers: range for a replica far behind",
     "prefix-stable",
     "producer-order",
+    "replicas-agree",
     "retention-has-reason",
     "time-finds-first",
     "world: all told to stop",
