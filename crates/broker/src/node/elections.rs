@@ -153,10 +153,10 @@ impl Node {
     /// The time of an answer is up: what was elected by now stays success, the rest says `code`.
     pub(super) fn fail_elections(&self, response: &mut ElectLeadersResponse, code: ErrorCode) {
         for (name, partitions) in &mut response.topics {
-            let topic = TopicRef::Name(name.clone());
+            let topic = self.catalog.by_name(name);
             for (index, refusal) in partitions.iter_mut().filter(|(_, refusal)| refusal.is_ok()) {
-                let shard = self.shard_of(&topic, *index).map(|shard| self.shard_index(shard));
-                if !shard.is_some_and(|at| self.is_led_as_preferred(at)) {
+                let found = usize::try_from(*index).ok().and_then(|index| topic?.partition_at(index));
+                if !found.is_some_and(|(_, shard)| self.is_led_as_preferred(self.shard_index(shard))) {
                     refusal.code = code;
                 }
             }

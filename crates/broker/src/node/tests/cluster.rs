@@ -78,7 +78,7 @@ impl Cluster {
         Cluster::made(seed, checkpoint_bytes, config().data_shards)
     }
 
-    fn of_shards(seed: u64, data_shards: u32) -> Cluster {
+    pub(super) fn of_shards(seed: u64, data_shards: u32) -> Cluster {
         Cluster::made(seed, 1 << 20, data_shards)
     }
 
