@@ -298,19 +298,26 @@ impl Node {
         if self.is_alive(source) {
             return source;
         }
-        let others = self.replicas(self.shards[at].id).into_iter();
-        let other = others.filter(|node| self.is_alive(*node)).find(|node| *node != source).unwrap_or(source);
+        self.change_source(at)
+    }
+
+    /// The next replica that lives is asked from now on, if there is another one.
+    fn change_source(&mut self, at: usize) -> NodeId {
+        let mut nodes = self.replicas(self.shards[at].id);
+        let before = self.catch_up.installs[&at].source;
+        let place = nodes.iter().position(|node| *node == before).map_or(0, |place| place + 1);
+        nodes.rotate_left(place);
+        let other = nodes.into_iter().find(|node| *node != before && self.is_alive(*node)).unwrap_or(before);
         self.catch_up.installs.get_mut(&at).expect("looked at").source = other;
         other
     }
 
     /// Records that were pulled.
     pub(super) fn on_range(&mut self, range: Range) {
-        let Some(pull) = self.catch_up.pulls.get(&range.number).copied() else { return };
-        if self.take_range(&pull, range.starts_at, range.batches) {
-            self.catch_up.pulls.remove(&range.number);
-        } else {
+        let Some(pull) = self.catch_up.pulls.remove(&range.number) else { return };
+        if !self.take_range(&pull, range.starts_at, range.batches) {
             // Nothing came of it: it is sent again when its time is up, to another node.
+            self.catch_up.pulls.insert(range.number, pull);
             self.change_source(pull.at);
         }
     }

@@ -1,6 +1,7 @@
 //! Three nodes and a network of plain memory under a virtual clock: messages go through their frames, each link in order,
 //! nodes are killed, started and cut off. The simulation does more of this; here is what one wants to see first.
 
+mod catch_up;
 mod classes;
 mod insync;
 
@@ -48,8 +49,8 @@ pub(super) struct Cluster {
     /// When the last frame of a link arrives: the next one comes later.
     arrivals: BTreeMap<(usize, usize, Stream), Mono>,
     pub(super) cut: BTreeSet<(usize, usize)>,
-    /// This node hears nothing of the metadata group.
-    unaware: Option<usize>,
+    /// Which messages to a node never arrive.
+    lost: Option<fn(usize, &PeerMessage) -> bool>,
     pub(super) replies: BTreeMap<Token, Response>,
     next_token: u64,
     checkpoint_bytes: usize,
@@ -91,7 +92,7 @@ impl Cluster {
             random: Random::new(seed),
             arrivals: BTreeMap::new(),
             cut: BTreeSet::new(),
-            unaware: None,
+            lost: None,
             replies: BTreeMap::new(),
             next_token: 0,
             checkpoint_bytes,
@@ -213,9 +214,7 @@ impl Cluster {
             Happening::Frame { from, to, frame } => {
                 if !self.cut.contains(&(from, to)) && self.places[from].node.is_some() {
                     let message = wire::decode(frame).expect("as it was sent");
-                    if self.unaware == Some(to)
-                        && matches!(&message, PeerMessage::Consensus(message) if message.shard == ShardId::METADATA)
-                    {
+                    if self.lost.is_some_and(|is_lost| is_lost(to, &message)) {
                         return;
                     }
                     self.step(to, Event::Peer { from: NodeId(from as i32 + 1), message });

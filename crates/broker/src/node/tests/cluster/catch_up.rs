@@ -73,15 +73,12 @@ fn a_topic_deleted_meanwhile_is_not_waited_for() {
     c.lost = None;
     c.all_ready();
     c.until("all have come equally far", |c| {
-        let applied = |place: &Place| {
-            let node = place.node.as_ref().expect("all run");
-            node.shards.iter().map(|shard| shard.applied()).collect::<Vec<_>>()
-        };
+        let applied = |place: &Place| place.node.as_ref().map(|node| node.applied().collect::<Vec<_>>());
         c.places.iter().all(|place| applied(place) == applied(&c.places[0]))
     });
     let states = |place: &Place| {
         let node = place.node.as_ref().expect("all run");
-        node.shards.iter().map(|shard| shard.checkpoint(Some(&node.catalog)).state).collect::<Vec<_>>()
+        node.states().map(|state| state.state).collect::<Vec<_>>()
     };
     assert!(c.places.iter().all(|place| states(place) == states(&c.places[0])));
     let marks: Vec<i64> = c.read("b", 0).iter().map(|batch| batch.header().base_timestamp).collect();

@@ -281,7 +281,9 @@ fn who_leads_with_an_old_catalogue_brings_nothing_back() {
     let leads =
         |c: &Cluster, node: usize| c.places[node].node.as_ref().is_some_and(|node| node.shards[at].serving);
     assert!(leads(&c, 2));
-    c.unaware = Some(2);
+    c.lost = Some(|to, message| {
+        to == 2 && matches!(message, PeerMessage::Consensus(message) if message.shard == ShardId::METADATA)
+    });
     for other in 0..2 {
         c.cut.extend([(2, other), (other, 2)]);
     }
@@ -303,7 +305,7 @@ fn who_leads_with_an_old_catalogue_brings_nothing_back() {
     assert!(leads(&c, 2));
     assert!(node(&c).flatten().is_some(), "its catalogue is still the old one");
     assert!(!has_it(&c));
-    c.unaware = None;
+    c.lost = None;
     c.until("node 3 hears of it", |c| node(c).flatten().is_none());
     c.run_for(Duration::from_secs(1));
     assert!(!has_it(&c));
