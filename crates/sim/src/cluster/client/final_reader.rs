@@ -119,12 +119,19 @@ impl FinalReader {
         Ok(())
     }
 
-    /// Leaders go back to where they belong for a while after everything was healed; nothing else is an excuse.
+    /// Leaders go back to where they belong for a while after everything was healed. A topic made just before may wait for a
+    /// disk that hangs in a call from before that: its leader has not made the partition yet. Nothing else is an excuse, and
+    /// the time to settle down bounds both.
     fn refused(&mut self, code: ErrorCode, stage: Stage, context: &mut Context<'_>) -> Result<(), String> {
-        if context.is_alone() || code != ErrorCode::NotLeaderOrFollower {
-            return Err(format!("answered with {}", code.name()));
-        }
-        context.counters.count("client: last reader goes to another leader");
+        context.counters.count(match code {
+            ErrorCode::NotLeaderOrFollower if !context.is_alone() => {
+                "client: last reader goes to another leader"
+            }
+            ErrorCode::UnknownTopicOrPartition if !context.is_alone() => {
+                "client: last reader waits for a topic"
+            }
+            _ => return Err(format!("answered with {}", code.name())),
+        });
         self.link.mislead();
         self.stage = stage;
         Ok(())
