@@ -213,6 +213,8 @@ struct World {
     next_token: u64,
     happenings: u64,
     wakes: Vec<Option<Mono>>,
+    /// What the nodes logged.
+    log: Vec<String>,
     epochs: Epochs,
     /// The latest time that any node's clock has shown.
     node_clock_ms: i64,
@@ -234,6 +236,7 @@ pub fn run(seed: u64, nodes: usize, mutant: Option<Mutant>) -> Outcome {
         trace_hash: world.trace.hash(),
         operations: world.ids.done,
         virtual_nanos: world.queue.now().0,
+        log: world.log,
         counters,
         failure,
     }
@@ -268,6 +271,7 @@ impl World {
             next_token: 0,
             happenings: 0,
             wakes: Vec::new(),
+            log: Vec::new(),
             epochs: Epochs::default(),
             node_clock_ms: i64::MIN,
             damage: Vec::new(),

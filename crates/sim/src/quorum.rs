@@ -139,6 +139,7 @@ fn outcome(mut world: World, start: model::Mono) -> Outcome {
         trace_hash: world.trace.hash(),
         operations: world.clients.iter().map(|client| client.done).sum(),
         virtual_nanos: world.now.0 - start.0,
+        log: Vec::new(),
         counters,
         failure: world.checker.failure.take(),
     }

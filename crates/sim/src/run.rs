@@ -88,6 +88,7 @@ pub fn caught(seed: u64, world: &(dyn Fn(u64) -> Outcome + Sync)) -> Outcome {
             trace_hash: 0,
             operations: 0,
             virtual_nanos: 0,
+            log: Vec::new(),
             counters: Counters::default(),
             failure: Some(Failure::new("invariant holds", format!("{detail} ({place})"))),
         }

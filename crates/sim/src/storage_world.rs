@@ -170,6 +170,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
         trace_hash: world.disk.trace_hash(),
         operations: world.jobs,
         virtual_nanos: world.disk.take_elapsed().as_nanos() as u64,
+        log: Vec::new(),
         counters,
         failure,
     }

@@ -30,6 +30,9 @@ pub struct Sim {
     /// Let in known-bad variants and count the seeds until each is found: a name, or all
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
+    /// With one seed: print what the nodes logged, at which virtual time, in seconds
+    #[arg(long)]
+    log: bool,
     /// Threads; 0 for one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -63,6 +66,7 @@ pub fn run(word: &Sim) -> Result<(), String> {
     match &word.mutant {
         Some(name) => hunt(word, name),
         None if word.seeds == 1 => replay(word, world),
+        None if word.log => Err("--log wants one seed: add --seeds 1".to_owned()),
         None => swarm(word, world),
     }
 }
@@ -104,10 +108,14 @@ fn replay(word: &Sim, world: World) -> Result<(), String> {
                 "trace_hash": format!("{:016x}", first.trace_hash),
                 "same_twice": first == second,
                 "operations": first.operations,
+                "log": if word.log { json!(first.log) } else { Value::Null },
                 "failure": first.failure.as_ref().map(|f| json!({"property": f.property, "detail": f.detail})),
             })
         ),
         Output::Text => {
+            for line in first.log.iter().filter(|_| word.log) {
+                println!("{line}");
+            }
             print!("{}", first.counters);
             println!("seed {}: trace {:016x}, {} operations", word.seed, first.trace_hash, first.operations);
         }

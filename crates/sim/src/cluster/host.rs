@@ -8,7 +8,7 @@ use crate::disk::{CRASHED, SimDisk};
 use crate::outcome::Failure;
 use broker::config::Given;
 use broker::request::{ClientInfo, ConnectionId, Endpoint, Token};
-use broker::{Effect, Event, Node, NodeConfig, Response};
+use broker::{Effect, Event, LogLevel, Node, NodeConfig, Response};
 use kafka::frame::FrameReader;
 use kafka::session::{Pending, Session, SessionConfig, SessionError, Step};
 use model::{Mono, NodeId, Now, TopicId, WallMs};
@@ -22,6 +22,8 @@ const CLUSTER: [u8; 16] = *b"simulated-world!";
 /// Most unanswered requests of a connection that the node takes on. Clients here have far fewer, but for the one that
 /// waits for no answer while the disk stalls.
 const UNANSWERED_MAX: usize = 5_000;
+/// Lines that the nodes of a world may log; further ones are left out.
+const LOG_LINES_MAX: usize = 10_000;
 
 /// An answer's place in the order of its connection.
 enum Place {
@@ -441,6 +443,14 @@ impl World {
         }
     }
 
+    fn note(&mut self, at: HostIndex, level: LogLevel, text: &str) {
+        if self.log.len() < LOG_LINES_MAX {
+            let seconds = Duration::from_nanos(self.queue.now().0).as_secs_f64();
+            let level = format!("{level:?}").to_uppercase();
+            self.log.push(format!("{seconds:10.6} s {level:5} node {}: {text}", at + 1));
+        }
+    }
+
     /// Storage jobs first, then messages to peers and answers, as the real driver does.
     fn carry_out(&mut self, at: HostIndex) {
         let Some(live) = &mut self.hosts[at].live else { return };
@@ -460,7 +470,8 @@ impl World {
                 Effect::Reply { token, response } => self.on_reply(at, token, response),
                 Effect::Send { to, message } => self.send_to_peer(at, host_of(to), &message),
                 Effect::Stop(reason) => return self.on_stop(at, reason),
-                Effect::Start { .. } | Effect::Status(..) | Effect::Log(..) => {}
+                Effect::Log(level, text) => self.note(at, level, &text),
+                Effect::Start { .. } | Effect::Status(..) => {}
             }
         }
     }
