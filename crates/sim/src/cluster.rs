@@ -9,6 +9,7 @@ mod epochs;
 mod faults;
 mod host;
 mod lanes;
+pub(crate) mod matrix;
 mod net;
 mod peers;
 mod queue;
@@ -36,6 +37,8 @@ use client::{Client, Context, Damage, Ids, Topic};
 use epochs::Epochs;
 use host::Host;
 use lanes::Lane;
+use matrix::script::Script;
+use matrix::watch::Watch;
 use model::job::{Done, JobError, JobId};
 use model::{Mono, WallMs};
 use net::Net;
@@ -156,6 +159,8 @@ enum Happening {
     Settle(HostIndex, u64),
     /// The weather changes.
     Weather,
+    /// The next step of a script.
+    Step,
     /// The node starts (again).
     Start(HostIndex),
     /// Recovery is done: the node listens.
@@ -219,12 +224,20 @@ struct World {
     /// The latest time that any node's clock has shown.
     node_clock_ms: i64,
     damage: Vec<Damage>,
+    /// A row of the fault matrix, in place of the weather.
+    script: Option<Script>,
+    watch: Watch,
 }
 
 /// Runs one seed of a cluster of so many nodes.
 pub fn run(seed: u64, nodes: usize, mutant: Option<Mutant>) -> Outcome {
     let mut world = World::new(seed, nodes, mutant);
     let failure = world.live_through().err();
+    outcome(seed, &mut world, failure)
+}
+
+/// What a world was, at its end.
+fn outcome(seed: u64, world: &mut World, failure: Option<Failure>) -> Outcome {
     let mut counters = std::mem::take(&mut world.counters);
     for host in &world.hosts {
         counters.merge(&host.disk.counters());
@@ -250,6 +263,17 @@ impl World {
         let mut topics = swarm::topics(&mut dice, &mut ids);
         // Dice of their own: worlds of one node, and kept seeds, stay what they were.
         swarm::replicas(&mut topics, nodes, Dice::new(!seed));
+        World::with(dice, nodes, swarm, ids, topics, mutant)
+    }
+
+    fn with(
+        mut dice: Dice,
+        nodes: usize,
+        swarm: Swarm,
+        ids: Ids,
+        topics: Vec<Topic>,
+        mutant: Option<Mutant>,
+    ) -> World {
         World {
             queue: Queue::new(dice.fork()),
             net: Net::new(dice.fork()),
@@ -275,6 +299,8 @@ impl World {
             epochs: Epochs::default(),
             node_clock_ms: i64::MIN,
             damage: Vec::new(),
+            script: None,
+            watch: Watch::default(),
         }
     }
 
@@ -293,6 +319,11 @@ impl World {
             failure.detail += &format!("; {} operations were done", self.ids.done);
             return Err(failure);
         }
+        self.finish()
+    }
+
+    /// The clients come to an end, every partition is read to its own, and the checkers judge.
+    fn finish(&mut self) -> Result<(), Failure> {
         self.draining = true;
         self.wake_all();
         let settled = |world: &World| world.clients.iter().flatten().all(|client| client.is_settled());
@@ -421,6 +452,7 @@ impl World {
             Happening::Timer(at, life) => self.on_timer(at, life),
             Happening::Settle(at, life) => self.on_settle(at, life),
             Happening::Weather => self.on_weather(),
+            Happening::Step => self.on_step(),
             Happening::Start(at) => self.on_start(at),
             Happening::Up(at) => self.on_up(at),
             Happening::Resume(at, life) => self.on_resume(at, life),
@@ -504,6 +536,9 @@ impl World {
     fn with_context<T>(&mut self, me: ClientIndex, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
         let now = self.queue.now();
         let lives: Vec<u64> = self.hosts.iter().map(|host| host.life).collect();
+        if self.script.is_some() {
+            self.look_for_majority();
+        }
         let mut context = Context {
             now,
             // Clients' clocks are right: only the node's jumps.
@@ -521,6 +556,9 @@ impl World {
             node_clock_ms: self.node_clock_ms,
             damage: &self.damage,
             epochs: &mut self.epochs,
+            watch: &mut self.watch,
+            pace_micros: self.swarm.pace_micros,
+            patience: self.swarm.patience,
             value_bytes_max: self.swarm.value_bytes_max,
             draining: self.draining,
             groups_settled: self.groups_settled,

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod counters;
 pub mod dice;
 pub mod disk;
+pub mod faults;
 pub mod outcome;
 pub mod quorum;
 mod report;

@@ -1,11 +1,16 @@
 //! `sim`: seeded worlds with faults, many at a time; one seed replayed; the mutants that the worlds must find.
 
 use crate::output::Output;
+use ::sim::faults::{self, Fault, RowResult};
 use ::sim::run::{MutantResult, Plan, SEEDS_TO_KILL_MAX, caught};
 use ::sim::worlds::{Mutant, World};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 
+/// Seeds of a run that does not say how many.
+const SEEDS: u64 = 1_000;
+/// The same for a row of the fault matrix.
+const SEEDS_OF_ROW: u64 = 4;
 /// Seeds between two lines of progress.
 const PROGRESS_EVERY: u64 = 50;
 /// With fewer seeds it is chance whether every rare fault came up.
@@ -14,9 +19,9 @@ const SEEDS_TO_DEMAND: u64 = 400;
 /// Run simulated worlds: virtual clock, network and disk with faults, judged by checkers
 #[derive(clap::Args, Debug)]
 pub struct Sim {
-    /// How many seeds; one seed is run twice and the traces are compared
-    #[arg(long, default_value_t = 1000)]
-    seeds: u64,
+    /// How many seeds; one seed is run twice and the traces are compared. Default: 1000
+    #[arg(long)]
+    seeds: Option<u64>,
     /// The first seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -33,6 +38,9 @@ pub struct Sim {
     /// With one seed: print what the nodes logged, at which virtual time, in seconds
     #[arg(long)]
     log: bool,
+    /// Run a row of the fault matrix by its number, all rows, or list them; with --mutant the row must find it. Default: 4 seeds each
+    #[arg(long, value_name = "ROW", conflicts_with_all = ["world", "nodes"])]
+    fault: Option<Fault>,
     /// Threads; 0 for one per core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -62,17 +70,20 @@ fn world_of_nodes(nodes: &str) -> Result<World, String> {
 /// # Errors
 /// One sentence: which seed broke what, what never happened, or which mutants live.
 pub fn run(word: &Sim) -> Result<(), String> {
+    if let Some(fault) = word.fault {
+        return faults(word, fault);
+    }
     let world = word.world().unwrap_or(World::One);
     match &word.mutant {
         Some(name) => hunt(word, name),
-        None if word.seeds == 1 => replay(word, world),
+        None if word.seeds == Some(1) => replay(word, world),
         None if word.log => Err("--log wants one seed: add --seeds 1".to_owned()),
         None => swarm(word, world),
     }
 }
 
 fn swarm(word: &Sim, world: World) -> Result<(), String> {
-    let plan = Plan { first: word.seed, seeds: word.seeds, threads: word.threads };
+    let plan = Plan { first: word.seed, seeds: word.seeds.unwrap_or(SEEDS), threads: word.threads };
     let progress = |done: u64, all: u64| {
         if std::io::stderr().is_terminal() && (done.is_multiple_of(PROGRESS_EVERY) || done == all) {
             eprint!("\r{done} of {all} seeds{}", if done == all { "\n" } else { "" });
@@ -128,6 +139,33 @@ fn replay(word: &Sim, world: World) -> Result<(), String> {
             Err(format!("seed {} broke \"{}\": {}", word.seed, failure.property, failure.detail))
         }
         None => Ok(()),
+    }
+}
+
+/// Rows of the fault matrix. With a known-bad variant let in, a row is to fail.
+fn faults(word: &Sim, fault: Fault) -> Result<(), String> {
+    let plan = Plan { first: word.seed, seeds: word.seeds.unwrap_or(SEEDS_OF_ROW), threads: word.threads };
+    let mutant = word.mutant.as_deref().map(faults::mutant).transpose()?;
+    let results = faults::run(fault, plan, mutant, &mut |result| {
+        if word.output == Output::Text {
+            println!("{result}");
+        }
+    });
+    if word.output == Output::Json {
+        println!("{}", Value::from_iter(results.iter().map(RowResult::to_json)));
+    }
+    let failures: Vec<String> = results.iter().filter_map(RowResult::failure).collect();
+    let simulated = results.iter().filter(|result| result.is_simulated()).count();
+    match (&word.mutant, failures.first()) {
+        (None, None) => {
+            if word.output == Output::Text {
+                println!("faults: {simulated} passed, 0 failed");
+            }
+            Ok(())
+        }
+        (None, Some(first)) => Err(format!("{} of {simulated} rows failed; {first}", failures.len())),
+        (Some(_), Some(_)) => Ok(()),
+        (Some(name), None) => Err(format!("no row that was run noticed the mutant {name}")),
     }
 }
 

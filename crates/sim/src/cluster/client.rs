@@ -11,6 +11,7 @@ pub mod reader;
 pub mod session_reader;
 
 use super::epochs::Epochs;
+use super::matrix::watch::Watch;
 use super::net::Net;
 use super::queue::Queue;
 use super::{ClientIndex, Happening, HostIndex};
@@ -89,6 +90,11 @@ pub struct Context<'a> {
     /// Damage was done to the node's segments.
     pub damage: &'a [Damage],
     pub epochs: &'a mut Epochs,
+    pub watch: &'a mut Watch,
+    /// Clients do something at most so often, microseconds.
+    pub pace_micros: u64,
+    /// How long a producer waits for an answer, where that is not the usual time.
+    pub patience: Option<Duration>,
     /// Largest value of a record, bytes.
     pub value_bytes_max: u64,
     /// No new work: finish what is under way.
@@ -152,7 +158,7 @@ impl Context<'_> {
 
     /// Calls this client again after up to `micros_max` microseconds.
     pub fn wake_soon(&mut self, micros_max: u64) {
-        let wait = Duration::from_micros(self.dice.skewed(10, micros_max));
+        let wait = Duration::from_micros(self.dice.skewed(10, micros_max).max(self.pace_micros));
         self.wake_in(wait);
     }
 

@@ -130,7 +130,7 @@ impl World {
     }
 
     /// A host's process is gone; another one starts in a while.
-    fn kill(&mut self, at: HostIndex, kind: Crash) {
+    pub(super) fn kill(&mut self, at: HostIndex, kind: Crash) {
         let host = &self.hosts[at];
         if host.live.is_none() && host.starting.is_none() {
             return;
@@ -140,10 +140,14 @@ impl World {
     }
 
     pub(super) fn on_death(&mut self, at: HostIndex) {
-        let is_silent = self.hosts.len() > 1
+        let by_script = self.script.as_mut().map(|script| {
+            script.deaths += 1;
+            std::mem::take(&mut script.vanishes)
+        });
+        let is_silent = by_script.unwrap_or(self.hosts.len() > 1)
             && self.hosts[at].disk.crashed() == Some(Crash::Power)
             && !self.healed
-            && self.dice.coin();
+            && (by_script.is_some() || self.dice.coin());
         let host = &mut self.hosts[at];
         (host.live, host.starting, host.held) = (None, None, None);
         host.is_silent = is_silent;
@@ -154,7 +158,10 @@ impl World {
             self.net.hang_up(at, &mut self.queue);
         }
         self.peer_died(at);
-        let wait = Duration::from_micros(self.dice.skewed(100, self.swarm.down_micros_max));
+        let wait = match &self.script {
+            Some(script) => Duration::from_millis(script.row.down_millis),
+            None => Duration::from_micros(self.dice.skewed(100, self.swarm.down_micros_max)),
+        };
         self.queue.after(wait, Happening::Start(at));
     }
 
@@ -166,13 +173,20 @@ impl World {
 
     /// The process is stopped for a while, and everything waits for it.
     fn pause(&mut self, at: HostIndex) {
+        if self.hosts[at].live.is_none() || self.hosts[at].held.is_some() {
+            return;
+        }
+        let wait = Duration::from_millis(self.dice.skewed(10, PAUSE_MILLIS_MAX));
+        self.pause_for(at, wait);
+    }
+
+    pub(super) fn pause_for(&mut self, at: HostIndex, wait: Duration) {
         let host = &mut self.hosts[at];
         if host.live.is_none() || host.held.is_some() {
             return;
         }
         self.counters.count("world: process paused");
         host.held = Some(Vec::new());
-        let wait = Duration::from_millis(self.dice.skewed(10, PAUSE_MILLIS_MAX));
         self.queue.after(wait, Happening::Resume(at, host.life));
     }
 
@@ -193,14 +207,7 @@ impl World {
 
     pub(super) fn heal(&mut self) {
         self.healed = true;
-        self.net.faults = CALM;
-        (self.peers.delay_micros_max, self.peers.reset) = (200, 0);
-        for host in &mut self.hosts {
-            host.disk.set_faults(DiskFaults::default());
-            host.disk.set_capacity(ROOMY);
-            host.disk.disarm();
-        }
-        self.cut_ways(&BTreeSet::new());
+        self.mend_all();
         (0..self.hosts.len()).for_each(|at| self.resume(at));
         self.bound_damage();
     }

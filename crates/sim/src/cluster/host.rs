@@ -51,6 +51,8 @@ pub struct Host {
     pub held: Option<Vec<Happening>>,
     /// The machine is gone without a word: nothing that is sent to it comes back as refused.
     pub is_silent: bool,
+    /// Until when the device answers nothing.
+    pub frozen_until: Mono,
 }
 
 impl Host {
@@ -65,7 +67,13 @@ impl Host {
             drift_ppm: dice.between(0, 400) as i64 - 200,
             held: None,
             is_silent: false,
+            frozen_until: Mono(0),
         }
+    }
+
+    /// Virtual time that the calls of a job took, which began now.
+    pub fn take_elapsed(&self, now: Mono) -> Duration {
+        self.disk.take_elapsed() + self.frozen_until.since(now)
     }
 
     /// What the host's wall clock shows.
@@ -87,7 +95,7 @@ pub fn host_of(node: NodeId) -> HostIndex {
 
 /// The node of one life.
 pub struct Live {
-    node: Node,
+    pub node: Node,
     pub wal: Wal<SimDisk>,
     pub segments: Segments<SimDisk>,
     pub reader: Reader<SimDisk>,
@@ -371,7 +379,7 @@ impl World {
     // The node
 
     /// Both clocks of a host.
-    fn now(&mut self, at: HostIndex) -> Now {
+    pub(super) fn now(&mut self, at: HostIndex) -> Now {
         let mono = self.queue.now();
         let wall = self.hosts[at].wall(mono);
         self.node_clock_ms = self.node_clock_ms.max(wall.0);

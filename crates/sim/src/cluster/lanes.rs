@@ -101,7 +101,7 @@ impl World {
         if host.disk.crashed().is_some() {
             return self.on_death(at);
         }
-        let took = host.disk.take_elapsed();
+        let took = host.take_elapsed(self.queue.now());
         let life = host.life;
         self.counters.count(match (&result, lane) {
             (Ok(Done::Append { .. }), _) => "node: append",
@@ -176,7 +176,7 @@ impl World {
         if self.hosts[at].disk.crashed().is_some() {
             return self.on_death(at);
         }
-        let took = self.hosts[at].disk.take_elapsed();
+        let took = self.hosts[at].take_elapsed(now);
         self.queue.after(took, Happening::WalRested(at, life));
     }
 

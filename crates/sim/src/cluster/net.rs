@@ -46,11 +46,14 @@ pub struct Net {
     pub faults: NetFaults,
     /// Hosts whose node listens.
     listening: BTreeSet<HostIndex>,
+    /// Hosts that no client reaches.
+    hidden: BTreeSet<HostIndex>,
 }
 
 impl Net {
     pub fn new(dice: Dice) -> Net {
-        Net { connections: BTreeMap::new(), next: 0, dice, faults: CALM, listening: BTreeSet::new() }
+        let (listening, hidden) = (BTreeSet::new(), BTreeSet::new());
+        Net { connections: BTreeMap::new(), next: 0, dice, faults: CALM, listening, hidden }
     }
 
     /// A host's node listens from now on, or does not.
@@ -64,7 +67,7 @@ impl Net {
 
     /// A new connection, or none when the node is down.
     pub fn connect(&mut self, client: ClientIndex, host: HostIndex) -> Option<ConnectionId> {
-        if !self.listening.contains(&host) {
+        if !self.listening.contains(&host) || self.hidden.contains(&host) {
             return None;
         }
         self.next += 1;
@@ -78,6 +81,29 @@ impl Net {
         };
         self.connections.insert(ConnectionId(self.next), connection);
         Some(ConnectionId(self.next))
+    }
+
+    /// No client reaches this host, and nothing from it reaches a client.
+    pub fn hide(&mut self, host: HostIndex) {
+        self.hidden.insert(host);
+    }
+
+    /// Every host is reached again. Connections that lost something on their way end.
+    pub fn show_all(&mut self, queue: &mut Queue<Happening>) {
+        for host in std::mem::take(&mut self.hidden) {
+            let of_it = self.connections.iter().filter(|(_, connection)| connection.host == host);
+            let ids: Vec<ConnectionId> = of_it.map(|(id, _)| *id).collect();
+            for id in ids {
+                self.close_client(id, queue);
+                self.close_node(id, queue);
+            }
+        }
+    }
+
+    /// Connections that a client holds open.
+    pub fn open_connections(&self) -> Vec<ConnectionId> {
+        let open = self.connections.iter().filter(|(_, connection)| connection.client_open);
+        open.map(|(id, _)| *id).collect()
     }
 
     /// Whose connection it is, while that side is open.
@@ -146,6 +172,9 @@ impl Net {
     fn piece(&mut self, id: ConnectionId, bytes: Bytes, to_node: bool, queue: &mut Queue<Happening>) {
         let delay = Duration::from_micros(20 + self.dice.skewed(0, self.faults.delay_micros_max));
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        if self.hidden.contains(&connection.host) {
+            return;
+        }
         let last = if to_node { &mut connection.node_last } else { &mut connection.client_last };
         let arrival = Mono(queue.now().plus(delay).0.max(last.0 + 1));
         *last = arrival;

@@ -46,11 +46,16 @@ pub struct PeerNet {
     pub delay_micros_max: u64,
     /// In ten thousand frames, a reset of the connection.
     pub reset: u32,
+    /// In ten thousand frames, one with a bit that flipped on its way.
+    pub flips: u32,
+    /// A host to which all ways together carry a byte in so many nanoseconds.
+    pub narrow: Option<(HostIndex, u64)>,
 }
 
 impl PeerNet {
     pub fn new(dice: Dice) -> PeerNet {
-        PeerNet { ways: BTreeMap::new(), connections: 0, dice, delay_micros_max: 0, reset: 0 }
+        let (delay_micros_max, reset, flips, narrow) = (0, 0, 0, None);
+        PeerNet { ways: BTreeMap::new(), connections: 0, dice, delay_micros_max, reset, flips, narrow }
     }
 
     fn way(&mut self, from: HostIndex, to: HostIndex) -> &mut Way {
@@ -86,10 +91,12 @@ impl PeerNet {
         queue: &mut Queue<Happening>,
     ) {
         let delay = Duration::from_micros(30 + self.dice.skewed(0, self.delay_micros_max));
+        let nanos = self.narrow.filter(|(host, _)| *host == to).map_or(0, |(_, nanos)| nanos);
         let way = self.way(from, to);
         let Some(link) = way.dialled else { return };
         let last = &mut way.arrivals[stream as usize];
-        *last = Mono(queue.now().plus(delay).0.max(last.0 + 1));
+        let carried = bytes.len() as u64 * nanos;
+        *last = Mono(queue.now().plus(delay).0.max(last.0 + 1) + carried);
         queue.at(*last, Happening::Frame { from, to, link, bytes });
         if self.dice.chance(self.reset) {
             queue.after(delay, Happening::PeerReset { from, to, link });
@@ -108,6 +115,11 @@ struct Mended {
 
 impl World {
     pub(super) fn send_to_peer(&mut self, from: HostIndex, to: HostIndex, message: &PeerMessage) {
+        if let PeerMessage::Beat(beat) = message
+            && self.script.is_some()
+        {
+            self.watch.told(from, &beat.led, self.queue.now());
+        }
         if self.peers.way(from, to).dialled.is_none() {
             return self.counters.count("peers: message without a connection lost");
         }
@@ -127,6 +139,9 @@ impl World {
             self.counters.count("peers: frame held up by a cut");
             return way.held.push(bytes);
         }
+        if self.peers.flips > 0 && self.peers.dice.chance(self.peers.flips) {
+            return self.on_flipped_frame(from, to, link, &bytes);
+        }
         match wire::decode(bytes) {
             Ok(message) => self.step(to, Event::Peer { from: node_id(from), message }),
             Err(error) => {
@@ -134,6 +149,19 @@ impl World {
                 self.failure.get_or_insert(failure);
             }
         }
+    }
+
+    /// A bit of a frame flipped on its way: the frame is refused, and the connection with it.
+    fn on_flipped_frame(&mut self, from: HostIndex, to: HostIndex, link: u64, bytes: &[u8]) {
+        let mut flipped = bytes.to_vec();
+        let bit = self.peers.dice.index(8 * flipped.len());
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(message) = wire::decode(flipped.into()) {
+            let failure = Failure::new("a frame with a flipped bit is refused", format!("{message:?}"));
+            self.failure.get_or_insert(failure);
+        }
+        self.counters.count("peers: frame with a flipped bit refused");
+        self.on_peer_reset(from, to, link);
     }
 
     /// A process begins: it dials the others, and they try again now that it is there.

@@ -1,10 +1,11 @@
 //! Which troubles and which clients a seed has, and what a run over many seeds must have seen.
 
 use super::client::{Ids, Topic};
-use super::net::NetFaults;
+use super::net::{CALM, NetFaults};
 use crate::dice::Dice;
 use crate::disk::DiskFaults;
 use kafka::wire::Uuid;
+use std::time::Duration;
 use storage::WalSizes;
 
 /// Counters that a run over many seeds of a world of one node must have seen.
@@ -252,6 +253,10 @@ pub struct Swarm {
     pub cuts: bool,
     /// Longest delay between nodes, microseconds.
     pub peer_delay_micros_max: u64,
+    /// Clients do something at most so often, microseconds.
+    pub pace_micros: u64,
+    /// How long a producer waits for an answer, where that is not the usual time.
+    pub patience: Option<Duration>,
 }
 
 /// The topics of a seed: one that keeps everything, one whose old segments go, one that dies and is made again.
@@ -313,6 +318,48 @@ impl Swarm {
         }
     }
 
+    /// Nothing goes wrong by itself: a world for a script. Clients take their time, so that seconds cost little.
+    pub fn calm() -> Swarm {
+        let calm = DiskFaults::default();
+        Swarm {
+            disk: calm,
+            net: CALM,
+            crash: false,
+            power: false,
+            crash_in_recovery: false,
+            full: false,
+            clock_jumps: false,
+            shutdowns: false,
+            weather_millis_max: 0,
+            idempotent_producers: 2,
+            plain_producers: 1,
+            unanswered_producers: 0,
+            session_reader: true,
+            readers: 1,
+            members: 2,
+            data_shards: 1,
+            tail_bytes_max: 200_000,
+            checkpoint_bytes: 100_000,
+            wal_held_bytes_max: 2_000_000,
+            value_bytes_max: 1_000,
+            retention_check_millis: 500,
+            rot: false,
+            down_micros_max: 0,
+            log_kept_bytes: 1 << 18,
+            pull_bytes: 1 << 16,
+            pauses: false,
+            cuts: false,
+            peer_delay_micros_max: 200,
+            pace_micros: 8_000,
+            patience: Some(Duration::from_secs(1)),
+            wal: WalSizes {
+                first_file_bytes: (2 << 20) + 4096 * 32,
+                file_bytes: (2 << 20) + 4096 * 32,
+                spare_bytes_max: 1 << 20,
+            },
+        }
+    }
+
     fn roll_one(dice: &mut Dice) -> Swarm {
         let mut rate = |most: u64| if dice.below(3) == 0 { dice.between(1, most) as u32 } else { 0 };
         let disk = DiskFaults {
@@ -353,6 +400,8 @@ impl Swarm {
             pauses: false,
             cuts: false,
             peer_delay_micros_max: 0,
+            pace_micros: 0,
+            patience: None,
             // Below 2 MiB of room the node refuses records.
             wal: WalSizes {
                 first_file_bytes: (2 << 20) + 4096 * dice.between(8, 64),

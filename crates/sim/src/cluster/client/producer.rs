@@ -11,7 +11,7 @@ use kafka::message::init_producer_id::InitProducerIdRequest;
 use kafka::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka::records::{BatchBuilder, Codec, NewRecord};
 use kafka::wire::Uuid;
-use model::ErrorCode;
+use model::{ErrorCode, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 /// First version that names topics by id.
@@ -35,6 +35,7 @@ struct Batch {
     sends: u32,
     /// Host and life of the process that it was sent to last.
     process: (HostIndex, u64),
+    sent: Mono,
     in_flight: bool,
     corrupt: bool,
 }
@@ -67,9 +68,11 @@ impl Producer {
     }
 
     pub fn new(idempotent: bool, context: &mut Context<'_>) -> Producer {
+        let mut link = Link::new("sim-producer");
+        link.patience = context.patience.unwrap_or(link.patience);
         let dice = &mut *context.dice;
         Producer {
-            link: Link::new("sim-producer"),
+            link,
             key: context.ids.producer(),
             idempotent,
             identity: None,
@@ -132,8 +135,20 @@ impl Producer {
             context.ids.unanswered.extend(records);
         }
         let topic_id = context.topics[place.topic].id;
-        let batch =
-            Batch { op, place, topic_id, bytes, sends: 0, process: (0, 0), in_flight: false, corrupt };
+        let batch = Batch {
+            op,
+            place,
+            topic_id,
+            bytes,
+            sends: 0,
+            process: (0, 0),
+            sent: context.now,
+            in_flight: false,
+            corrupt,
+        };
+        if self.acks != 0 {
+            context.watch.asked(place.partition.0, context.now);
+        }
         self.batches.push_back(batch);
     }
 
@@ -151,7 +166,7 @@ impl Producer {
             batch.in_flight = true;
             self.in_flight.push_back(batch.op);
             batch.sends += 1;
-            batch.process = (host, context.lives[host]);
+            (batch.process, batch.sent) = ((host, context.lives[host]), context.now);
             if batch.sends > 1 {
                 context.counters.count("client: produce sent again");
                 context.record(Event::ProduceRetried { op: batch.op });
@@ -217,6 +232,7 @@ impl Producer {
     fn start_over(&mut self, context: &mut Context<'_>) {
         context.counters.count("client: producer started over");
         for batch in std::mem::take(&mut self.batches) {
+            context.watch.dropped(batch.place.partition.0);
             context.record(Event::ProduceIndeterminate { op: batch.op });
         }
         self.key = context.ids.producer();
@@ -262,7 +278,7 @@ impl Producer {
         let answered = self.in_flight.pop_front();
         let batch = self.batches.iter().find(|batch| Some(batch.op) == answered);
         let batch = batch.expect("an answer belongs to the oldest batch under way");
-        let (op, corrupt) = (batch.op, batch.corrupt);
+        let (op, corrupt, sends, sent) = (batch.op, batch.corrupt, batch.sends, batch.sent);
         let (host, life) = batch.process;
         let place = (batch.place.partition.0, batch.process);
         let in_one_life = batch.sends == 1 && life == context.lives[host];
@@ -272,6 +288,11 @@ impl Producer {
         }
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None => {
+                if sends == 1
+                    && let Err(failure) = context.watch.judge_ack(host, sent)
+                {
+                    context.failure.get_or_insert(failure);
+                }
                 let base_offset = (answer.base_offset >= 0).then_some(answer.base_offset);
                 if let Some(base) = base_offset.filter(|_| in_one_life) {
                     context.epochs.placed(place.0, base, place.1);
@@ -295,6 +316,13 @@ impl Producer {
     }
 
     fn finish(&mut self, op: Op, event: Event, context: &mut Context<'_>) {
+        if let Some(batch) = self.batches.iter().find(|batch| batch.op == op) {
+            let partition = batch.place.partition.0;
+            match event {
+                Event::ProduceAcked { .. } => context.watch.acknowledged(partition, context.now),
+                _ => context.watch.dropped(partition),
+            }
+        }
         self.batches.retain(|batch| batch.op != op);
         context.ids.done += 1;
         context.counters.count("client: produce answered");
@@ -307,6 +335,10 @@ impl Client for Producer {
     fn wake(&mut self, context: &mut Context<'_>) {
         if self.link.is_overdue(context.now) {
             context.counters.count("client: answer overdue");
+            if context.patience.is_some() {
+                // Stock clients ask for the leaders anew. Elsewhere kept seeds stay what they were.
+                self.link.mislead();
+            }
             return self.back_off(context);
         }
         if !context.draining && context.dice.below(300) == 0 {

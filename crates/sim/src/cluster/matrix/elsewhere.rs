@@ -1,0 +1,59 @@
+//! Rows of the fault matrix that no simulated cluster can show: what shows them, or that nothing does yet.
+
+/// A row and what shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere {
+    pub number: u32,
+    pub title: &'static str,
+    /// Tests as `file: function`, separated by `; `; empty: not shown yet.
+    pub tests: &'static str,
+    /// Why, or what of the row is not shown.
+    pub remark: &'static str,
+}
+
+/// All of them, in the order of their numbers.
+pub const ROWS: &[Elsewhere] = &[
+    Elsewhere {
+        number: 16,
+        title: "CPU starvation",
+        tests: "",
+        remark: "a simulated processor is never short of time",
+    },
+    Elsewhere {
+        number: 17,
+        title: "memory limit, OOM kill",
+        tests: "crates/sternpost/tests/it/limits.rs: half_frames_take_no_memory_and_end",
+        remark: "bounds of what clients take only; the kill itself is row 1",
+    },
+    Elsewhere {
+        number: 18,
+        title: "file descriptors run out",
+        tests: "crates/sternpost/tests/it/limits.rs: more_connections_than_allowed_are_closed",
+        remark: "the limit on connections, which keeps below the descriptors",
+    },
+    Elsewhere {
+        number: 37,
+        title: "a broker's DNS name or address changes",
+        tests: "",
+        remark: "simulated nodes have no addresses",
+    },
+    Elsewhere {
+        number: 38,
+        title: "partition during a membership change",
+        tests: "",
+        remark: "changes of membership do not exist yet",
+    },
+    Elsewhere {
+        number: 75,
+        title: "retry storm at three times the load",
+        tests: "",
+        remark: "simulated work takes no time on a processor, so no load is too high",
+    },
+    Elsewhere {
+        number: 80,
+        title: "operator error",
+        tests: "crates/sternpost/tests/it/wrong_use.rs: a_taken_port, a_directory_of_another_cluster, another_nodes_directory, \
+                settings_that_make_no_sense; crates/sternpost/tests/it/cluster.rs: an_emptied_data_directory_is_sent_away",
+        remark: "the real process, started wrong",
+    },
+];

@@ -1,0 +1,237 @@
+//! Rows from 44 on: disks, clocks, coordinators and clients.
+
+use super::row::{Expect, Row};
+use super::script::{Act, Who};
+use crate::disk::{Crash, DiskFaults};
+
+const GOOD: DiskFaults = DiskFaults { sync_error: 0, write_error: 0, read_error: 0, stall: 0, slowness: 0 };
+const MINUTE_MS: i64 = 60_000;
+
+/// In the order of their numbers.
+pub const ROWS: &[Row] = &[
+    Row {
+        number: 44,
+        title: "syncs fail at the leader",
+        steps: &[(0, Act::Disk(Who::Leader, DiskFaults { sync_error: 10_000, ..GOOD })), (600, Act::Well)],
+        expects: &[
+            Expect::Takeover(1_000),
+            Expect::Takeovers(2),
+            Expect::Gap(1_500),
+            Expect::Seen("node: stopped by a failing device"),
+            Expect::Seen("disk: sync error"),
+        ],
+        ..Row::PLAIN
+    },
+    Row {
+        number: 45,
+        title: "writes fail or are short at the leader",
+        steps: &[(0, Act::Disk(Who::Leader, DiskFaults { write_error: 10_000, ..GOOD })), (600, Act::Well)],
+        expects: &[
+            Expect::Takeover(1_000),
+            Expect::Takeovers(2),
+            Expect::Gap(1_500),
+            Expect::Seen("node: stopped by a failing device"),
+            Expect::Seen("disk: short write"),
+        ],
+        ..Row::PLAIN
+    },
+    Row {
+        number: 46,
+        title: "the leader's disk is full",
+        verdict: "D",
+        steps: &[(0, Act::Full(Who::Leader)), (3_000, Act::Well)],
+        expects: &[Expect::Gap(3_000 + 1_500), Expect::NoDeath, Expect::Seen("disk: no space")],
+        rounds: 1,
+        round_millis: 4_500,
+        tune: little_room,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 47,
+        title: "all disks are full",
+        verdict: "U writes",
+        steps: &[(0, Act::FullAll), (3_000, Act::Well)],
+        expects: &[Expect::Gap(3_000 + 1_500), Expect::NoDeath, Expect::Seen("disk: no space")],
+        rounds: 1,
+        round_millis: 4_500,
+        tune: little_room,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 48,
+        title: "the leader's disk stands still for 10 s",
+        steps: &[(0, Act::Freeze(Who::Leader, 10_000))],
+        expects: &[Expect::Takeover(1_000), Expect::Takeovers(1), Expect::Gap(2_500), Expect::NoDeath],
+        rounds: 1,
+        round_millis: 11_500,
+        tune: |swarm| swarm.pace_micros = 20_000,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 49,
+        title: "the leader's disk is a hundred times slower",
+        verdict: "D",
+        steps: &[(0, Act::Disk(Who::Leader, DiskFaults { slowness: 100, ..GOOD }))],
+        expects: &[Expect::Gap(1_500), Expect::NoDeath, Expect::Seen("disk: slow call")],
+        rounds: 1,
+        round_millis: 10_000,
+        tune: |swarm| swarm.pace_micros = 20_000,
+        not_met: Some("a leader leaves a disk that stands still, not one that is slow"),
+        ..Row::PLAIN
+    },
+    Row {
+        number: 54,
+        title: "power cut within a write: the last batch is torn",
+        steps: &[(0, Act::Fuse(Who::Leader)), (100, Act::Fuse(Who::Follower))],
+        expects: &[
+            Expect::Deaths(4),
+            Expect::Seen("disk: power cut within a write"),
+            Expect::Seen("disk: unsynced sector lost"),
+        ],
+        rounds: 4,
+        round_millis: 1_800,
+        down_millis: 300,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 60,
+        title: "the leader's wall clock jumps by 50 min, back and forth",
+        steps: &[
+            (0, Act::Clock(Who::Leader, 50 * MINUTE_MS)),
+            (1_000, Act::Clock(Who::Same, -50 * MINUTE_MS)),
+            (2_000, Act::Clock(Who::Same, 0)),
+        ],
+        expects: &[
+            Expect::NoRise,
+            Expect::Gap(400),
+            Expect::NoDeath,
+            Expect::Seen("world: wall clock jumped"),
+        ],
+        ..Row::PLAIN
+    },
+    Row {
+        number: 61,
+        title: "every wall clock jumps all the time",
+        steps: &[
+            (0, Act::Clock(Who::Any, 25 * MINUTE_MS)),
+            (50, Act::Clock(Who::Any, -25 * MINUTE_MS)),
+            (100, Act::Clock(Who::Leader, 3_000)),
+        ],
+        expects: &[
+            Expect::NoRise,
+            Expect::Gap(400),
+            Expect::NoDeath,
+            Expect::Seen("world: wall clock jumped"),
+        ],
+        rounds: 20,
+        round_millis: 150,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 62,
+        title: "wall clocks half a second apart, and a leader that is replaced",
+        steps: &[
+            (0, Act::Clock(Who::Node(0), 250)),
+            (1, Act::Clock(Who::Node(1), -250)),
+            (1_000, Act::Pause(Who::Leader, 1_500)),
+        ],
+        expects: &[Expect::Takeover(1_000), Expect::Takeovers(1), Expect::Gap(2_500)],
+        rounds: 1,
+        round_millis: 3_500,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 63,
+        title: "the leader's wall clock goes back",
+        steps: &[(0, Act::Clock(Who::Leader, MINUTE_MS)), (800, Act::Clock(Who::Same, -MINUTE_MS))],
+        expects: &[
+            Expect::NoRise,
+            Expect::Gap(400),
+            Expect::NoDeath,
+            Expect::Seen("world: wall clock jumped"),
+            Expect::Seen("client: time found"),
+        ],
+        round_millis: 1_600,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 68,
+        title: "coordinator killed while groups rebalance",
+        steps: LEADER_DIES,
+        expects: &[
+            Expect::Deaths(3),
+            Expect::Takeover(1_000),
+            Expect::Seen("client: group joined"),
+            Expect::Seen("client: committed offset read"),
+        ],
+        rounds: 3,
+        tune: |swarm| (swarm.members, swarm.idempotent_producers) = (5, 1),
+        ..Row::PLAIN
+    },
+    Row {
+        number: 74,
+        title: "all of 60 clients connect again at once",
+        steps: &[(0, Act::ResetClients)],
+        expects: &[
+            Expect::NoRise,
+            Expect::Gap(1_500),
+            Expect::NoDeath,
+            Expect::Seen("client: produce sent again"),
+        ],
+        round_millis: 1_500,
+        tune: |swarm| {
+            (swarm.idempotent_producers, swarm.readers, swarm.members) = (40, 15, 5);
+            swarm.pace_micros = 50_000;
+        },
+        ..Row::PLAIN
+    },
+    Row {
+        number: 76,
+        title: "the node that leads most of 32 shards is killed",
+        steps: &[(0, Act::Kill(Who::Busiest, Crash::Process))],
+        expects: &[Expect::Deaths(1), Expect::Takeover(3_000), Expect::Takeovers(8), Expect::Gap(3_500)],
+        rounds: 1,
+        tune: |swarm| swarm.data_shards = 32,
+        ..Row::PLAIN
+    },
+    Row {
+        number: 77,
+        title: "a follower catches up by records from segments",
+        steps: &[(0, Act::Kill(Who::Follower, Crash::Process))],
+        expects: &[Expect::NoRise, Expect::Gap(500), Expect::Seen("peers: range for a replica far behind")],
+        rounds: 1,
+        round_millis: 5_000,
+        down_millis: 3_000,
+        tune: |swarm| {
+            (swarm.log_kept_bytes, swarm.pull_bytes, swarm.checkpoint_bytes) = (4_000, 4_000, 40_000);
+            (swarm.tail_bytes_max, swarm.value_bytes_max) = (40_000, 8_000);
+        },
+        ..Row::PLAIN
+    },
+    Row {
+        number: 79,
+        title: "batches with a wrong checksum",
+        // The clients do it.
+        steps: &[(0, Act::Mend)],
+        expects: &[
+            Expect::NoDeath,
+            Expect::NoRise,
+            Expect::Gap(500),
+            Expect::Seen("client: corrupt batch refused"),
+        ],
+        rounds: 1,
+        tune: |swarm| swarm.plain_producers = 5,
+        ..Row::PLAIN
+    },
+];
+
+const LEADER_DIES: &[(u64, Act)] = &[(0, Act::Kill(Who::Leader, Crash::Process))];
+
+/// The log has as little room beyond its reserve as a test can fill.
+fn little_room(swarm: &mut crate::cluster::swarm::Swarm) {
+    swarm.value_bytes_max = 16_000;
+    swarm.pace_micros = 4_000;
+    swarm.wal.first_file_bytes = (2 << 20) + 4096 * 8;
+    swarm.wal.file_bytes = (2 << 20) + 4096 * 8;
+    swarm.wal.spare_bytes_max = 1;
+}
