@@ -1,5 +1,5 @@
-//! docs/hostile-inputs.md names a test for each line: this proves that each of them exists, and that each attack of the
-//! process tests stands on the page.
+//! docs/hostile-inputs.md and docs/fault-matrix.md name tests: this proves that each of them exists, and that each attack of
+//! the process tests stands on its page.
 
 use crate::tidy::{function_name, read};
 use std::collections::BTreeSet;
@@ -7,16 +7,18 @@ use std::fs;
 use std::path::Path;
 
 const PAGE: &str = "docs/hostile-inputs.md";
+const MATRIX: &str = "docs/fault-matrix.md";
 /// Where the attacks on a real node are.
 const ATTACKS: &str = "crates/sternpost/tests/it/attacks";
 
-/// Adds what is wrong. A test is named as `path/to/file.rs: function`, several functions with commas.
-pub fn check(findings: &mut Vec<String>) -> Result<(), String> {
-    let page = read(Path::new(PAGE))?;
+/// Adds the tests that a page names and that do not exist; gives back all that it names. A test is named as
+/// `path/to/file.rs: function`, several functions with commas.
+fn check_page(page_path: &str, findings: &mut Vec<String>) -> Result<BTreeSet<String>, String> {
+    let page = read(Path::new(page_path))?;
     let mut named = BTreeSet::new();
     for (file, tests) in references(&page) {
         let Ok(source) = fs::read_to_string(file) else {
-            findings.push(format!("{PAGE}: {file} does not exist"));
+            findings.push(format!("{page_path}: {file} does not exist"));
             continue;
         };
         let functions: BTreeSet<&str> =
@@ -25,11 +27,18 @@ pub fn check(findings: &mut Vec<String>) -> Result<(), String> {
             // A harness is a line of a macro: its name and a colon.
             let is_harness = source.lines().any(|line| line.trim_start().starts_with(&format!("{test}: ")));
             if !functions.contains(test) && !is_harness {
-                findings.push(format!("{PAGE}: {file} has no test {test}"));
+                findings.push(format!("{page_path}: {file} has no test {test}"));
             }
             named.insert(test.to_owned());
         }
     }
+    Ok(named)
+}
+
+/// Adds what is wrong.
+pub fn check(findings: &mut Vec<String>) -> Result<(), String> {
+    check_page(MATRIX, findings)?;
+    let named = check_page(PAGE, findings)?;
     for entry in fs::read_dir(ATTACKS).map_err(|error| format!("read {ATTACKS}: {error}"))?.flatten() {
         let source = read(&entry.path())?;
         for attack in attacks(&source).filter(|attack| !named.contains(*attack)) {
