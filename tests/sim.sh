@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The simulation's part of the test command: swarms of every world, one seed run twice, every mutant found.
+# The simulation's part of the test command: swarms of every world, the rows of the fault matrix (docs/fault-matrix.md), one seed run twice, every mutant found.
 # SIM_SEEDS (default 10000) is the number of seeds of the one-node world, SIM_CLUSTER_SEEDS (default 450) of three nodes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,11 @@ bin=${CARGO_TARGET_DIR:-target}/release/sternpost
 "$bin" sim --world one --seeds "${SIM_SEEDS:-10000}"
 "$bin" sim --nodes 3 --seeds "${SIM_CLUSTER_SEEDS:-450}"
 "$bin" sim --nodes 5 --seeds 50
+"$bin" sim --fault all --seeds 2
+# Rows must notice what their faults are about.
+"$bin" sim --fault 21 --mutant AckBeforeCommit >/dev/null
+"$bin" sim --fault 21 --mutant CommitWithoutQuorum >/dev/null
+"$bin" sim --fault 29 --mutant NoPreVote >/dev/null
 "$bin" sim --world storage --seeds 5000
 "$bin" sim --world quorum --seeds 400
 "$bin" sim --world one --seeds 1 --seed 42 | tail -1
