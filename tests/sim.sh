@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The simulation's part of the test command: swarms of every world, the rows of the fault matrix (docs/fault-matrix.md), one seed run twice, every mutant found.
+# The simulation's part of the test command: swarms of every world, the rows of the fault matrix, one seed run twice, every mutant found.
 # SIM_SEEDS (default 10000) is the number of seeds of the one-node world, SIM_CLUSTER_SEEDS (default 450) of three nodes.
 set -euo pipefail
 cd "$(dirname "$0")/.."

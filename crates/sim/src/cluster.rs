@@ -249,7 +249,7 @@ fn outcome(seed: u64, world: &mut World, failure: Option<Failure>) -> Outcome {
         trace_hash: world.trace.hash(),
         operations: world.ids.done,
         virtual_nanos: world.queue.now().0,
-        log: world.log,
+        log: std::mem::take(&mut world.log),
         counters,
         failure,
     }

@@ -52,6 +52,8 @@ struct Ran {
     elapsed: Duration,
     /// How long takeovers took is a figure of the row.
     awaits_takeover: bool,
+    /// What the nodes of one seed logged.
+    log: Vec<String>,
 }
 
 /// One row, as it is shown.
@@ -93,6 +95,11 @@ impl RowResult {
     /// Whether it was simulated.
     pub fn is_simulated(&self) -> bool {
         self.ran.is_some()
+    }
+
+    /// What the nodes logged, of a run of one seed.
+    pub fn log(&self) -> &[String] {
+        self.ran.as_ref().map_or(&[], |ran| &ran.log)
     }
 
     /// The result for a program.
@@ -184,11 +191,14 @@ fn shown_elsewhere(row: &elsewhere::Elsewhere) -> RowResult {
 }
 
 fn run_row(row: &'static Row, plan: Plan, mutant: Option<Mutant>) -> RowResult {
-    let figures = Mutex::new(Figures::default());
+    let kept = Mutex::new((Figures::default(), Vec::new()));
     let world = |seed: u64| {
         let (outcome, of_seed) = matrix::run(row, seed, mutant);
-        let mut kept = figures.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = kept.or_larger(of_seed);
+        let (figures, log) = &mut *kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *figures = figures.or_larger(of_seed);
+        if plan.seeds == 1 {
+            log.clone_from(&outcome.log);
+        }
         outcome
     };
     // One seed runs twice, as in every world.
@@ -201,13 +211,15 @@ fn run_row(row: &'static Row, plan: Plan, mutant: Option<Mutant>) -> RowResult {
     }
     let demands = plan.seeds >= SEEDS_TO_DEMAND && failure.is_none();
     let counters: &Counters = &summary.counters;
+    let (figures, log) = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
     let ran = Ran {
         seeds: summary.seeds,
         failure,
         missing: if demands { row.missing(counters) } else { Vec::new() },
-        figures: *figures.lock().unwrap_or_else(PoisonError::into_inner),
+        figures,
         elapsed: summary.elapsed,
         awaits_takeover: row.awaits_takeover(),
+        log,
     };
     let remark = row.not_met.map_or_else(String::new, |what| format!("not met: {what}"));
     RowResult { number: row.number, title: row.title, verdict: row.verdict, remark, ran: Some(ran) }

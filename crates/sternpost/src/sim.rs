@@ -70,6 +70,9 @@ fn world_of_nodes(nodes: &str) -> Result<World, String> {
 /// # Errors
 /// One sentence: which seed broke what, what never happened, or which mutants live.
 pub fn run(word: &Sim) -> Result<(), String> {
+    if word.log && (word.seeds != Some(1) || word.mutant.is_some() && word.fault.is_none()) {
+        return Err("--log wants one seed that is run: add --seeds 1".to_owned());
+    }
     if let Some(fault) = word.fault {
         return faults(word, fault);
     }
@@ -77,7 +80,6 @@ pub fn run(word: &Sim) -> Result<(), String> {
     match &word.mutant {
         Some(name) => hunt(word, name),
         None if word.seeds == Some(1) => replay(word, world),
-        None if word.log => Err("--log wants one seed: add --seeds 1".to_owned()),
         None => swarm(word, world),
     }
 }
@@ -148,6 +150,9 @@ fn faults(word: &Sim, fault: Fault) -> Result<(), String> {
     let mutant = word.mutant.as_deref().map(faults::mutant).transpose()?;
     let results = faults::run(fault, plan, mutant, &mut |result| {
         if word.output == Output::Text {
+            for line in result.log().iter().filter(|_| word.log) {
+                println!("{line}");
+            }
             println!("{result}");
         }
     });
