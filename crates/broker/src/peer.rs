@@ -40,6 +40,9 @@ pub struct Beat {
     pub catalog: LogIndex,
     /// It takes records and shuts down nowhere.
     pub is_ready: bool,
+    /// Shards that nobody leads as far as it knows, with the term of its replica: whoever took it for the leader in that term
+    /// hears that it resigned.
+    pub leaderless: Vec<(ShardId, Term)>,
 }
 
 /// One shard that a node serves.

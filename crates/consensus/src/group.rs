@@ -178,7 +178,7 @@ impl Group {
         self.settle();
     }
 
-    /// This node has its own evidence that the node of `leader` is gone: (pre-)votes are answered although the leader was
+    /// This node has its own evidence that the node of `leader` is gone, or the leader's word that it leads no longer: (pre-)votes are answered although the leader was
     /// heard less than an election timeout ago.
     ///
     /// raft ignores (pre-)votes while it knows a leader and heard it within that time ("lease"). Forgetting the leader

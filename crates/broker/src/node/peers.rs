@@ -7,6 +7,7 @@ use super::{Node, NodeConfig, Timer};
 use crate::event::{Effect, LogLevel};
 use crate::peer::{Beat, Led, Link, PeerMessage, node_of, raft_id};
 use crate::request::{Endpoint, TopicRef};
+use crate::shard::Shard;
 use consensus::{Evidence, Failover, HEARTBEAT_INTERVAL, Message, StepError};
 use model::{ErrorCode, LeaderEpoch, LogIndex, Mono, NodeId, Now, ShardId, Term};
 use std::collections::{BTreeMap, BTreeSet};
@@ -329,11 +330,16 @@ impl Node {
                 driven: shard.driven(self.shards[0].applied()),
             })
         };
+        let leaderless = |shard: &Shard| {
+            let term = shard.is_here.then(|| shard.group.leaderless_term()).flatten()?;
+            Some((shard.id, term))
+        };
         let beat = Beat {
             endpoint: self.config.endpoint.clone(),
             led: (0..self.shards.len()).filter_map(led).collect(),
             catalog: self.shards[0].applied(),
             is_ready: self.is_ready() && self.stopping.is_none(),
+            leaderless: self.shards.iter().filter_map(leaderless).collect(),
         };
         let message = PeerMessage::Beat(Box::new(beat));
         out.extend(self.peers.others.keys().map(|to| Effect::Send { to: *to, message: message.clone() }));
@@ -393,6 +399,13 @@ impl Node {
         peer.endpoint = Some(Endpoint { node: from, ..beat.endpoint });
         peer.ready_since = beat.is_ready.then(|| peer.ready_since.unwrap_or(now.mono));
         self.peers.leaders.retain(|_, leader| leader.node != from);
+        for (shard, term) in beat.leaderless {
+            if let Some(at) = self.find_shard(shard)
+                && self.shards[at].group.term() == term
+            {
+                self.shards[at].group.open_vote_filter(raft_id(from));
+            }
+        }
         self.driving.has_news = true;
         for led in beat.led {
             if led.shard == ShardId::METADATA {

@@ -275,6 +275,7 @@ mod tests {
                 led: vec![led],
                 catalog: LogIndex(5),
                 is_ready: true,
+                leaderless: vec![(ShardId(3), Term(6))],
             })),
             PeerMessage::Pass(8, Box::new(Passed::CreateTopics(create))),
             PeerMessage::Answer(8, Box::new(answer)),

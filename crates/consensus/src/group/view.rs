@@ -32,6 +32,15 @@ impl Group {
         Some(self.node.raft.leader_id).filter(|id| *id != INVALID_ID)
     }
 
+    /// The term of a replica that knows no leader and is not about to lead in it. A leader knows that it leads: who takes this
+    /// replica for the leader of that term is told by this that it leads no longer.
+    pub fn leaderless_term(&self) -> Option<Term> {
+        let raft = &self.node.raft;
+        // A pre-candidate stands for the next term.
+        let waits = matches!(raft.state, StateRole::Follower | StateRole::PreCandidate);
+        (waits && raft.leader_id == INVALID_ID).then(|| self.term())
+    }
+
     /// Its term.
     pub fn term(&self) -> Term {
         Term(self.node.raft.term)

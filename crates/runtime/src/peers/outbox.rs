@@ -162,6 +162,7 @@ mod tests {
             led: Vec::new(),
             catalog: model::LogIndex(catalog),
             is_ready: true,
+            leaderless: Vec::new(),
         }))
     }
 

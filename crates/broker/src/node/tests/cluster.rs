@@ -536,6 +536,26 @@ fn a_leader_that_is_cut_off_resigns() {
     assert!(leads(&c));
 }
 
+/// Who hears nobody but is heard by all says with its beats that it resigned: the others do not wait out raft's time for a leader that
+/// they hear.
+#[test]
+fn the_others_hear_that_a_leader_resigned() {
+    let mut c = Cluster::new(13);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 6), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(2));
+    let led_by = |c: &Cluster, at: usize| {
+        let node = c.places[at].node.as_ref().expect("runs");
+        node.shards.iter().filter(|shard| shard.serving).count()
+    };
+    let all: usize = (0..NODES).map(|at| led_by(&c, at)).sum();
+    assert!(led_by(&c, 0) > 0);
+    c.cut.extend((1..NODES).map(|other| (other, 0)));
+    let took = c.until("the others lead all", |c| (1..NODES).map(|at| led_by(c, at)).sum::<usize>() == all);
+    let bound = consensus::SILENCE_MAX + Duration::from_millis(400);
+    assert!(took <= bound, "{took:?}");
+}
+
 /// Kills, starts and cuts at random while an idempotent producer writes: every acknowledged batch is there once, at its
 /// offset, and in the end all nodes have the same.
 #[test]
