@@ -43,6 +43,8 @@ pub struct Beat {
     /// Shards that nobody leads as far as it knows, with the term of its replica: whoever took it for the leader in that term
     /// hears that it resigned.
     pub leaderless: Vec<(ShardId, Term)>,
+    /// What making a commit durable took its disk on average, microseconds; `None` when nothing was committed lately.
+    pub commit_micros: Option<u32>,
 }
 
 /// One shard that a node serves.

@@ -273,14 +273,14 @@ impl Group {
         }
     }
 
-    /// Hands leadership to the follower that holds most of the log: this node's disk stalls, or it shuts down. Says to whom;
-    /// `None` when this replica does not lead, hands over already, or nobody was heard lately.
-    pub fn hand_over(&mut self) -> Option<u64> {
+    /// Hands leadership to the follower that holds most of the log, of those that may lead: this node's disk stalls or is slow, or it
+    /// shuts down. Says to whom; `None` when this replica does not lead, hands over already, or none of them was heard lately.
+    pub fn hand_over(&mut self, may_lead: impl Fn(u64) -> bool) -> Option<u64> {
         if !self.is_leader() || self.node.raft.lead_transferee.is_some() {
             return None;
         }
         let voters = self.voters();
-        let followers = voters.into_iter().filter(|voter| *voter != self.config.node);
+        let followers = voters.into_iter().filter(|voter| *voter != self.config.node && may_lead(*voter));
         let heard = followers.filter_map(|voter| {
             let progress = self.node.raft.prs().get(voter).filter(|progress| progress.recent_active)?;
             Some((progress.matched, voter))

@@ -66,7 +66,7 @@ pub const ACTIVE: &[Setting] = &[
         "sternpost.durability",
         String,
         Some(DURABILITY),
-        "What an acknowledgement means: the record is fsynced on a majority of its replicas, the leader included; there is no weaker mode.",
+        "What an acknowledgement means: the record is fsynced on a majority of its replicas; there is no weaker mode.",
     )
     .within(Range::OneOf(&[DURABILITY])),
     // Topics.

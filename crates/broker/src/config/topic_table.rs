@@ -168,7 +168,7 @@ pub const TOPIC: &[TopicSetting] = &[
             "sternpost.durability",
             String,
             Some(super::node_table::DURABILITY),
-            "What an acknowledgement means: the record is fsynced on a majority of its replicas, the leader included; there is no weaker mode.",
+            "What an acknowledgement means: the record is fsynced on a majority of its replicas; there is no weaker mode.",
         )
         .within(Range::OneOf(&[super::node_table::DURABILITY])),
         synonyms: &[],

@@ -17,6 +17,7 @@ mod fetch;
 mod groups;
 mod log_dirs;
 mod offsets;
+mod pace;
 mod passing;
 mod peers;
 mod produce;
@@ -152,6 +153,7 @@ pub struct Node {
     woken: BTreeSet<Token>,
     lookups: BTreeMap<Token, offsets::Lookups>,
     peers: peers::Peers,
+    pace: pace::Pace,
     passing: passing::Passing,
     catch_up: catch_up::CatchUp,
     confirming: confirm::Confirming,
@@ -353,9 +355,9 @@ impl Node {
                 self.stop(out, format!("the storage device failed: {detail}"))
             }
             Ok(Done::Append { room, held }) => {
-                (self.wal.room, self.wal.held, self.wal.full) = (room, held, false);
+                (self.wal.room, self.wal.held) = (room, held);
                 self.wal.appends_total += 1;
-                self.on_appended(id);
+                self.on_appended(now, id);
                 self.look_for_wanted_room();
             }
             Ok(Done::Recycle { room, held }) => {
@@ -387,8 +389,12 @@ impl Node {
     }
 
     /// The append is durable: consensus may count this node in.
-    fn on_appended(&mut self, id: JobId) {
+    fn on_appended(&mut self, now: Now, id: JobId) {
         let Some(done) = self.wal.under_way.take_if(|job| job.id == id) else { return };
+        let waited_for_space = std::mem::take(&mut self.wal.full);
+        if !done.numbers.is_empty() && !waited_for_space {
+            self.pace.committed(now.mono.since(done.since));
+        }
         for (shard, number) in done.numbers {
             self.persisted(shard, number);
         }

@@ -3,6 +3,7 @@
 //! Nothing here is a promise: beats and links are evidence for liveness, and tell clients where to go. What is committed
 //! and who leads is consensus's alone.
 
+use super::pace::{DISK_STALL, is_slow};
 use super::{Node, NodeConfig, Timer};
 use crate::event::{Effect, LogLevel};
 use crate::peer::{Beat, Led, Link, PeerMessage, node_of, raft_id};
@@ -13,8 +14,6 @@ use model::{ErrorCode, LeaderEpoch, LogIndex, Mono, NodeId, Now, ShardId, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A commit that takes the disk longer lets a leader give its leadership away.
-const DISK_STALL: Duration = Duration::from_millis(500);
 /// Beats between two looks at who keeps up and who should lead: one second.
 const BEATS_A_LOOK: u64 = 20;
 /// Leadership goes back to a shard's preferred node when that has been ready for so long.
@@ -43,6 +42,10 @@ struct Peer {
     is_gone: bool,
     endpoint: Option<Endpoint>,
     ready_since: Option<Mono>,
+    /// What a commit takes its disk on average; `None` while it commits nothing.
+    pace: Option<Duration>,
+    /// Its disk was slow beside this node's then.
+    slow_at: Option<Mono>,
     /// A line about a message that made no sense was written.
     is_reported: bool,
 }
@@ -73,6 +76,8 @@ impl Peers {
                 is_gone: false,
                 endpoint: None,
                 ready_since: None,
+                pace: None,
+                slow_at: None,
                 is_reported: false,
             };
             (*node, peer)
@@ -222,11 +227,12 @@ impl Node {
         let is_stalled =
             self.wal.under_way.as_ref().is_some_and(|job| now.mono.since(job.since) > DISK_STALL);
         if is_stalled || self.peers.leaving.is_some() {
-            self.hand_all_over();
+            self.hand_all_over(|_| true);
         }
         self.peers.beats += 1;
         if self.peers.beats.is_multiple_of(BEATS_A_LOOK) {
             self.mark_committed();
+            self.mind_pace(now, out);
             self.balance(now);
         }
         self.tell_all(out);
@@ -263,9 +269,10 @@ impl Node {
         self.peers.election = next.map(|at| self.set_timer(at, Timer::Election));
     }
 
-    fn hand_all_over(&mut self) {
+    /// Gives away all that this node leads, each shard to one of those that may lead.
+    pub(super) fn hand_all_over(&mut self, may_lead: impl Fn(u64) -> bool) {
         for shard in &mut self.shards {
-            shard.group.hand_over();
+            shard.group.hand_over(&may_lead);
         }
     }
 
@@ -273,7 +280,7 @@ impl Node {
     pub(super) fn leave(&mut self, now: Now) {
         if !self.is_alone() {
             self.peers.leaving = Some(now.mono.plus(LEAVE_MAX));
-            self.hand_all_over();
+            self.hand_all_over(|_| true);
         }
     }
 
@@ -284,6 +291,19 @@ impl Node {
             && self.shards.iter().any(|shard| shard.group.is_leader() && shard.group.voters().len() > 1)
     }
 
+    /// What a commit takes those that commit something.
+    pub(super) fn paces_of_peers(&self) -> impl Iterator<Item = (NodeId, Duration)> + '_ {
+        let alive = self.peers.others.iter().filter(|(_, peer)| !peer.is_gone);
+        alive.filter_map(|(node, peer)| Some((*node, peer.pace?)))
+    }
+
+    /// Notes whose disk is slow beside this node's.
+    pub(super) fn note_slow_peers(&mut self, now: Mono, own: Option<Duration>) {
+        for peer in self.peers.others.values_mut().filter(|peer| is_slow(peer.pace, own)) {
+            peer.slow_at = Some(now);
+        }
+    }
+
     fn mark_committed(&mut self) {
         for (mark, shard) in self.peers.marks.iter_mut().zip(&self.shards) {
             *mark = [mark[1], shard.group.committed()];
@@ -292,8 +312,9 @@ impl Node {
 
     /// Gives shards back to the nodes that should lead them, so that the load is spread after a failure.
     fn balance(&mut self, now: Now) {
+        let is_long_ago = |since: Mono| now.mono.since(since) >= BALANCE_AFTER;
         let steady = |peer: &Peer| {
-            !peer.is_gone && peer.ready_since.is_some_and(|since| now.mono.since(since) >= BALANCE_AFTER)
+            !peer.is_gone && peer.ready_since.is_some_and(is_long_ago) && peer.slow_at.is_none_or(is_long_ago)
         };
         let mut given = 0;
         for at in 0..self.shards.len() {
@@ -339,6 +360,10 @@ impl Node {
             led: (0..self.shards.len()).filter_map(led).collect(),
             catalog: self.shards[0].applied(),
             is_ready: self.is_ready() && self.stopping.is_none(),
+            commit_micros: self
+                .pace
+                .average()
+                .map(|average| average.as_micros().try_into().unwrap_or(u32::MAX)),
             leaderless: self.shards.iter().filter_map(leaderless).collect(),
         };
         let message = PeerMessage::Beat(Box::new(beat));
@@ -398,6 +423,7 @@ impl Node {
         peer.is_gone = false;
         peer.endpoint = Some(Endpoint { node: from, ..beat.endpoint });
         peer.ready_since = beat.is_ready.then(|| peer.ready_since.unwrap_or(now.mono));
+        peer.pace = beat.commit_micros.map(|micros| Duration::from_micros(micros.into()));
         self.peers.leaders.retain(|_, leader| leader.node != from);
         for (shard, term) in beat.leaderless {
             if let Some(at) = self.find_shard(shard)

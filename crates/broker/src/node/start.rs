@@ -2,6 +2,7 @@
 //! are brought to agree. Requests that come meanwhile wait.
 
 use super::classes::Found;
+use super::pace::Pace;
 use super::peers::Peers;
 use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint, classes};
 use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
@@ -92,6 +93,7 @@ impl Node {
     fn assembled(config: NodeConfig, catalog: Catalog, shards: Vec<Shard>, now: Now) -> Node {
         Node {
             peers: Peers::new(&config, shards.len(), now),
+            pace: Pace::default(),
             passing: Default::default(),
             electing: Default::default(),
             volume: None,

@@ -1,6 +1,7 @@
 //! The node at one moment, for metrics, health and the console; and whether the cluster can do without one of its nodes.
 
 use super::Node;
+use super::pace::slow_words;
 use crate::event::Status;
 use model::NodeId;
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ impl Node {
             conditions.push("the disk is full: records are refused, reads and deletes work".to_owned());
         }
         conditions.extend(self.checkpoint.trouble.clone());
+        conditions.extend(self.slow_disk().map(slow_words));
         if self.stopping.is_some() {
             conditions.push("stopping".to_owned());
         }

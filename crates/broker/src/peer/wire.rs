@@ -276,6 +276,7 @@ mod tests {
                 catalog: LogIndex(5),
                 is_ready: true,
                 leaderless: vec![(ShardId(3), Term(6))],
+                commit_micros: Some(700),
             })),
             PeerMessage::Pass(8, Box::new(Passed::CreateTopics(create))),
             PeerMessage::Answer(8, Box::new(answer)),

@@ -163,6 +163,7 @@ mod tests {
             catalog: model::LogIndex(catalog),
             is_ready: true,
             leaderless: Vec::new(),
+            commit_micros: None,
         }))
     }
 

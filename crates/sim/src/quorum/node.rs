@@ -182,7 +182,7 @@ impl Process {
     pub fn leave_stalled_disk(&mut self, now: Mono, checker: &mut Checker) {
         if self.is_stalled(now) {
             for replica in self.replicas.values_mut() {
-                if replica.group.hand_over().is_some() {
+                if replica.group.hand_over(|_| true).is_some() {
                     checker.counters.count("consensus: leader with a stalled disk hands over");
                 }
             }
