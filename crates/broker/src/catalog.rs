@@ -1,6 +1,7 @@
 //! The catalogue: topics, their partitions' shards, settings and producer-id blocks. State machine of the metadata
 //! group: changed by `apply` alone, the same on every replica.
 
+use crate::level::{Level, OLDEST};
 use model::{LogIndex, NodeId, PartitionId, ShardId, TopicId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,11 @@ pub enum CatalogCommand {
         /// Which.
         ids: Vec<TopicId>,
     },
+    /// Every node of the cluster knows this protocol level.
+    RaiseLevel {
+        /// The level; not higher than before: no effect.
+        to: Level,
+    },
 }
 
 /// One topic.
@@ -146,6 +152,8 @@ pub struct Catalog {
     /// The nodes of the shards from `ShardId::FIRST_PLACED` on, the one that leads first.
     placed_shards: Vec<Vec<NodeId>>,
     dying: BTreeMap<TopicId, Dying>,
+    /// The protocol level; 0 before it was raised for the first time.
+    level: Level,
 }
 
 /// A deleted topic whose partitions are not known to be gone from every shard. Until they are, a node whose catalogue is older
@@ -235,6 +243,11 @@ impl Catalog {
         &self.dying
     }
 
+    /// The protocol level: what every node of the cluster knows.
+    pub fn level(&self) -> Level {
+        self.level.max(OLDEST)
+    }
+
     /// A deleted topic of this name.
     pub fn dying_by_name(&self, name: &str) -> Option<TopicId> {
         self.dying.iter().find(|(_, dying)| dying.name == name).map(|(id, _)| *id)
@@ -317,6 +330,13 @@ impl Catalog {
                 let gone = ids.into_iter().filter(|id| self.dying.remove(id).is_some()).collect();
                 Some(CatalogChange::TopicsGone(gone))
             }
+            CatalogCommand::RaiseLevel { to } => {
+                if to <= self.level {
+                    return None;
+                }
+                self.level = to;
+                Some(CatalogChange::Level)
+            }
         }
     }
 }
@@ -333,6 +353,7 @@ impl Catalog {
     pub fn forget_what_version_2_lacks(&mut self) {
         self.placed_shards.clear();
         self.dying.clear();
+        self.level = 0;
     }
 
     fn check_shards(&self, shards: &[ShardId]) {
@@ -368,6 +389,8 @@ pub enum CatalogChange {
     ShardsAdded,
     /// Nothing is left of these deleted topics.
     TopicsGone(Vec<TopicId>),
+    /// The protocol level was raised.
+    Level,
 }
 
 #[cfg(test)]

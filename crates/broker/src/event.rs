@@ -3,6 +3,7 @@
 //! effects in order; start every job it names, in order within a lane; report each completion exactly once; come with
 //! `Event::Timer` when `next_deadline` has passed.
 
+use crate::level::Level;
 use crate::peer::{Link, PeerMessage};
 use crate::request::{ClientInfo, ConnectionId, Request, Response, Token, Volume};
 use model::NodeId;
@@ -105,6 +106,8 @@ pub struct Status {
     pub conditions: Vec<String>,
     /// Why the next node of the cluster must not be taken down now, whichever it is, one sentence each; none: it may.
     pub must_stay: Vec<String>,
+    /// The cluster's protocol level, as far as the node knows.
+    pub level: Level,
     /// Topics.
     pub topics: u64,
     /// Partitions.

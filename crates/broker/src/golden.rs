@@ -72,6 +72,7 @@ fn name(command: &Command) -> &'static str {
         Command::Catalog(CatalogCommand::AllocateProducerIds { .. }) => "allocate-producer-ids",
         Command::Catalog(CatalogCommand::AddShards { .. }) => "add-shards",
         Command::Catalog(CatalogCommand::ForgetTopics { .. }) => "forget-topics",
+        Command::Catalog(CatalogCommand::RaiseLevel { .. }) => "raise-level",
         Command::RemovePartition { .. } => "remove-partition",
     }
 }
@@ -113,6 +114,7 @@ fn commands() -> Vec<Command> {
             replicas: [[1, 2, 3], [2, 3, 1]].map(|nodes| nodes.map(NodeId).to_vec()).to_vec(),
         },
         CatalogCommand::ForgetTopics { ids: vec![TOPIC] },
+        CatalogCommand::RaiseLevel { to: 2 },
     ];
     let own = [
         Command::Append {

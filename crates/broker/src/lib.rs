@@ -8,6 +8,7 @@ pub mod event;
 #[cfg(test)]
 mod golden;
 pub mod group;
+pub mod level;
 mod mutant;
 mod node;
 mod partition;

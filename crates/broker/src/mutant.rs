@@ -34,6 +34,8 @@ pub enum Mutant {
     ApplyReadsClock,
     /// A deleted topic's name is free at once, while nodes may still serve it.
     DeletionNotAwaited,
+    /// The protocol level is raised when a majority of the nodes knows it.
+    LevelOfMajority,
     /// A look-up by time misses records of exactly that time.
     TimeLookupLate,
     /// Of several partitions of a fetch the last one is never read.
@@ -59,6 +61,7 @@ impl Mutant {
         Mutant::DeletionAckedEarly,
         Mutant::ApplyReadsClock,
         Mutant::DeletionNotAwaited,
+        Mutant::LevelOfMajority,
         Mutant::TimeLookupLate,
         Mutant::FetchStarvesLast,
         Mutant::ManifestMissesRange,

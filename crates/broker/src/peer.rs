@@ -3,6 +3,7 @@
 
 pub mod wire;
 
+use crate::level::Level;
 use crate::request::{
     AlterConfigs, AlterConfigsResponse, CreatePartitions, CreatePartitionsResponse, CreateTopics,
     CreateTopicsResponse, DeleteTopics, DeleteTopicsResponse, DescribeQuorumResponse, Endpoint,
@@ -29,8 +30,9 @@ pub enum PeerMessage {
     Elect(Vec<ShardId>),
 }
 
-/// Sent to each peer every `consensus::HEARTBEAT_INTERVAL`, and at once when the sender begins to lead.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Sent to each peer every `consensus::HEARTBEAT_INTERVAL`, and at once when the sender begins to lead. At protocol level 1 nothing goes
+/// with it that follows `is_ready`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Beat {
     /// Where clients reach the sender.
     pub endpoint: Endpoint,
@@ -45,6 +47,8 @@ pub struct Beat {
     pub leaderless: Vec<(ShardId, Term)>,
     /// What making a commit durable took its disk on average, microseconds; `None` when nothing was committed lately.
     pub commit_micros: Option<u32>,
+    /// The highest protocol level that the sender knows.
+    pub level: Level,
 }
 
 /// One shard that a node serves.

@@ -77,10 +77,10 @@ pub enum Applied {
 
 /// Version of a shard's state in checkpoints. The states of version 1 had none; none of them began with 0xff.
 const STATE_VERSION: [u8; 2] = [0xff, 3];
-/// At its end the catalogue had no placed shards and no dying topics yet, and the state no age of the catalogue.
+/// At its end the catalogue had no placed shards, no dying topics and no level yet, and the state no age of the catalogue.
 const STATE_VERSION_2: [u8; 2] = [0xff, 2];
-/// What it lacks: none, none, and 0. Of a shard without a catalogue the last one is not read.
-const LACKS: [u8; 3] = [0; 3];
+/// What it lacks: none, none, 0 and 0. Of a shard without a catalogue only the first one is read.
+const LACKS: [u8; 4] = [0; 4];
 
 /// The state of a shard as checkpoints keep it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

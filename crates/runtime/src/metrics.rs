@@ -166,6 +166,11 @@ fn node(text: &mut Text, status: &Status) {
         "1 when any one node may be taken down, as far as this node knows; /readyz/safe-to-stop says why not.",
         u64::from(status.ready && status.must_stay.is_empty()),
     );
+    text.gauge(
+        "sternpost_protocol_level",
+        "What every node of the cluster can read, as far as this node knows (docs/nodes.md).",
+        u64::from(status.level),
+    );
     text.gauge("sternpost_topics", "Topics.", status.topics);
     text.gauge("sternpost_partitions", "Partitions.", status.partitions);
     text.gauge("sternpost_shards", "Raft groups, the metadata group included.", status.shards);

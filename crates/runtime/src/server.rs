@@ -11,6 +11,7 @@ use crate::metrics::{Held, metrics_text};
 use crate::peers::{Birth, Me, PEER_BACKLOG, Peers};
 use crate::volume::watch as watch_volume;
 use broker::config::{ListenerAddress, NodeSettings};
+use broker::level::Levels;
 use broker::request::Endpoint;
 use broker::{Node, NodeConfig, Status};
 use kafka::session::SessionConfig;
@@ -166,7 +167,8 @@ impl Server {
         session.fetch_bytes_max = settings.fetch_bytes_max;
         let shared = Arc::new(Shared::new(&settings, descriptors, session, driver.clone(), counters));
         let birth = Birth { incarnation: identity.incarnation, process: u64::from_le_bytes(random_bytes()?) };
-        let me = Me { cluster: identity.cluster, node: node_id, birth };
+        let levels = Levels::up_to(settings.level_max);
+        let me = Me { cluster: identity.cluster, node: node_id, birth, levels };
         let peers = listeners.peers.as_ref().map(|_| {
             let (buffers, counters) = (shared.buffers.clone(), shared.counters.clone());
             Arc::new(Peers::new(me, &settings.voters, driver.clone(), buffers, counters))
@@ -260,6 +262,7 @@ fn node_config(
         endpoint,
         log_dir: absolute(&settings.data_dir),
         seed: u64::from_le_bytes(random_bytes()?),
+        level: settings.level_max,
         data_shards: settings.data_shards,
         tail_bytes_max: settings.tail_bytes_max,
         log_kept_bytes: LOG_KEPT_BYTES,

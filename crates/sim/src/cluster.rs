@@ -23,6 +23,7 @@ use crate::dice::Dice;
 use crate::outcome::{Failure, Outcome};
 use crate::trace::Trace;
 use broker::group::GroupMutant;
+use broker::level::{NEWEST, OLDEST};
 use broker::peer::Link;
 use broker::request::ConnectionId;
 use bytes::Bytes;
@@ -63,6 +64,8 @@ const HAPPENINGS_MAX: u64 = 400_000;
 const HAPPENINGS_OF_SEVERAL_MAX: u64 = 1_000_000;
 /// A disk with room for everything a seed writes.
 const ROOMY: u64 = 1 << 32;
+/// Makes the dice for protocol levels others than all that are made from the seed.
+const LEVEL_SEED: u64 = 0x6c65_7665_6c00;
 /// Starts that may fail in a row before the disk becomes honest.
 const FAILED_STARTS_MAX: u32 = 5;
 
@@ -85,10 +88,11 @@ pub enum Mutant {
 /// that is speculative goes. The coordinator's own model test finds it.
 const OF_NONE: Mutant = Mutant::Group(GroupMutant::DropKeepsSpeculation);
 /// Mutants of the broker that need followers, or nodes whose catalogue is behind.
-const BROKER_OF_SEVERAL: [broker::Mutant; 3] = [
+const BROKER_OF_SEVERAL: [broker::Mutant; 4] = [
     broker::Mutant::ManifestMissesRange,
     broker::Mutant::ApplyReadsClock,
     broker::Mutant::DeletionNotAwaited,
+    broker::Mutant::LevelOfMajority,
 ];
 
 impl Mutant {
@@ -224,6 +228,8 @@ struct World {
     /// The latest time that any node's clock has shown.
     node_clock_ms: i64,
     damage: Vec<Damage>,
+    /// Dice of their own for what is installed where.
+    level_dice: Dice,
     /// A row of the fault matrix, in place of the weather.
     script: Option<Script>,
     watch: Watch,
@@ -263,7 +269,19 @@ impl World {
         let mut topics = swarm::topics(&mut dice, &mut ids);
         // Dice of their own: worlds of one node, and kept seeds, stay what they were.
         swarm::replicas(&mut topics, nodes, Dice::new(!seed));
-        World::with(dice, nodes, swarm, ids, topics, mutant)
+        let mut world = World::with(dice, nodes, swarm, ids, topics, mutant);
+        world.install(Dice::new(seed ^ LEVEL_SEED));
+        world
+    }
+
+    /// In a half of the worlds with several nodes some begin with an older version of Sternpost.
+    fn install(&mut self, mut dice: Dice) {
+        if self.hosts.len() > 1 && dice.coin() {
+            for host in &mut self.hosts {
+                host.level = if dice.coin() { OLDEST } else { NEWEST };
+            }
+        }
+        self.level_dice = dice;
     }
 
     fn with(
@@ -299,6 +317,7 @@ impl World {
             epochs: Epochs::default(),
             node_clock_ms: i64::MIN,
             damage: Vec::new(),
+            level_dice: Dice::new(0),
             script: None,
             watch: Watch::default(),
         }

@@ -5,6 +5,7 @@
 use super::setting::{Change, Setting, parse_boolean, split_list};
 use super::voters::{Voter, cluster_id, cluster_of, peer_listener, voters};
 use super::{nearest, node_setting, node_table, topic_setting};
+use crate::level::Level;
 use crate::request::ConfigSource;
 use model::NodeId;
 use std::collections::BTreeMap;
@@ -118,6 +119,8 @@ pub struct NodeSettings {
     pub write_timeout: Duration,
     /// `sternpost.data.shards`.
     pub data_shards: u32,
+    /// `sternpost.protocol.level.max`.
+    pub level_max: Level,
     /// `sternpost.tail.bytes.max`.
     pub tail_bytes_max: usize,
     /// `sternpost.checkpoint.bytes`.
@@ -385,6 +388,7 @@ fn typed(values: BTreeMap<String, Vec<(ConfigSource, String)>>) -> Result<NodeSe
         frame_timeout: read.millis("sternpost.frame.timeout.ms")?,
         write_timeout: read.millis("sternpost.write.timeout.ms")?,
         data_shards: read.size("sternpost.data.shards")? as u32,
+        level_max: read.whole("sternpost.protocol.level.max")? as Level,
         tail_bytes_max: read.size("sternpost.tail.bytes.max")?,
         checkpoint_bytes: read.size("sternpost.checkpoint.bytes")?,
         wal_held_bytes_max: read.size("sternpost.wal.held.bytes.max")? as u64,

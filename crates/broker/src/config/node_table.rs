@@ -223,6 +223,14 @@ pub const ACTIVE: &[Setting] = &[
     // The node's own.
     Setting::new("sternpost.data.shards", Int, Some("16"), "Raft groups that carry the partitions; fixed when the data directory is made.")
         .within(Range::Whole(1, 1024)),
+    Setting::new(
+        "sternpost.protocol.level.max",
+        Int,
+        Some("2"),
+        "Highest protocol level that this node speaks (docs/nodes.md); the cluster's level rises to what all nodes speak, and never falls: lower it \
+         to be able to go back to the version of Sternpost before an upgrade.",
+    )
+    .within(Range::Whole(crate::level::OLDEST as i64, crate::level::NEWEST as i64)),
     Setting::new("sternpost.tail.bytes.max", Long, Some("67108864"), "Memory for committed batches kept for readers, bytes.").within(Range::from(1 << 20)),
     Setting::new(
         "sternpost.checkpoint.bytes",

@@ -445,9 +445,13 @@ impl Node {
     fn finish_install(&mut self, at: usize, install: Install, out: &mut Vec<Effect>) {
         let Install { number, persisted, index, term, mut state, .. } = install;
         if let Some(catalog) = state.catalog.take() {
+            let is_raised = catalog.level() > self.catalog.level();
             self.catalog = catalog;
             self.settings_changed(out);
             self.on_shards_added(out);
+            if is_raised {
+                self.on_level(out);
+            }
         }
         let before = self.shards[at].install((index, term), state, &mut self.catch_up.strays);
         for partition in before.into_values() {

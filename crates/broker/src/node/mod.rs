@@ -15,6 +15,7 @@ mod drives;
 mod elections;
 mod fetch;
 mod groups;
+mod levels;
 mod log_dirs;
 mod offsets;
 mod pace;
@@ -37,6 +38,7 @@ use crate::catalog::Catalog;
 use crate::config::{NodeSettings, TopicSettings};
 use crate::event::{Effect, Event, LogLevel};
 use crate::group::GroupMutant;
+use crate::level::Level;
 use crate::mutant::Mutant;
 use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Token, Volume};
 use crate::shard::{Applied, Shard, Then};
@@ -73,6 +75,8 @@ pub struct NodeConfig {
     pub seed: u64,
     /// Settings given at start.
     pub settings: NodeSettings,
+    /// The highest protocol level that it speaks.
+    pub level: Level,
     /// Data shards of a new cluster; an existing one keeps at least what it has.
     pub data_shards: u32,
     /// Budget of committed batches in memory, bytes.
@@ -154,6 +158,8 @@ pub struct Node {
     lookups: BTreeMap<Token, offsets::Lookups>,
     peers: peers::Peers,
     pace: pace::Pace,
+    /// The protocol level that was proposed since this node leads the metadata group.
+    asked_level: Level,
     passing: passing::Passing,
     catch_up: catch_up::CatchUp,
     confirming: confirm::Confirming,
@@ -229,6 +235,7 @@ impl Node {
                 self.reconcile_due(now, out);
                 self.run_changes(now, out);
                 self.look_at_shards(out);
+                self.consider_level();
                 self.propose(now);
                 self.confirm_asked();
                 if !self.pump(now, out) {
@@ -474,6 +481,7 @@ impl Node {
         self.unconfirmed(now, at, out);
         self.give_up_replicas(at, out);
         if at == 0 {
+            self.asked_level = 0;
             self.give_up_changes(out);
         }
     }

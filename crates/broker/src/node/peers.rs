@@ -6,6 +6,7 @@
 use super::pace::{DISK_STALL, is_slow};
 use super::{Node, NodeConfig, Timer};
 use crate::event::{Effect, LogLevel};
+use crate::level::Level;
 use crate::peer::{Beat, Led, Link, PeerMessage, node_of, raft_id};
 use crate::request::{Endpoint, TopicRef};
 use crate::shard::Shard;
@@ -44,6 +45,8 @@ struct Peer {
     ready_since: Option<Mono>,
     /// What a commit takes its disk on average; `None` while it commits nothing.
     pace: Option<Duration>,
+    /// The highest protocol level that it knows; `None` before it was heard.
+    level: Option<Level>,
     /// Its disk was slow beside this node's then.
     slow_at: Option<Mono>,
     /// A line about a message that made no sense was written.
@@ -77,6 +80,7 @@ impl Peers {
                 endpoint: None,
                 ready_since: None,
                 pace: None,
+                level: None,
                 slow_at: None,
                 is_reported: false,
             };
@@ -291,6 +295,11 @@ impl Node {
             && self.shards.iter().any(|shard| shard.group.is_leader() && shard.group.voters().len() > 1)
     }
 
+    /// The highest protocol level that another node knows, as far as it was heard.
+    pub(super) fn level_of(&self, node: NodeId) -> Option<Level> {
+        self.peers.others.get(&node)?.level
+    }
+
     /// What a commit takes those that commit something.
     pub(super) fn paces_of_peers(&self) -> impl Iterator<Item = (NodeId, Duration)> + '_ {
         let alive = self.peers.others.iter().filter(|(_, peer)| !peer.is_gone);
@@ -364,6 +373,7 @@ impl Node {
                 .pace
                 .average()
                 .map(|average| average.as_micros().try_into().unwrap_or(u32::MAX)),
+            level: self.config.level,
             leaderless: self.shards.iter().filter_map(leaderless).collect(),
         };
         let message = PeerMessage::Beat(Box::new(beat));
@@ -423,6 +433,7 @@ impl Node {
         peer.is_gone = false;
         peer.endpoint = Some(Endpoint { node: from, ..beat.endpoint });
         peer.ready_since = beat.is_ready.then(|| peer.ready_since.unwrap_or(now.mono));
+        peer.level = Some(beat.level);
         peer.pace = beat.commit_micros.map(|micros| Duration::from_micros(micros.into()));
         self.peers.leaders.retain(|_, leader| leader.node != from);
         for (shard, term) in beat.leaderless {

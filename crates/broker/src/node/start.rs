@@ -2,6 +2,7 @@
 //! are brought to agree. Requests that come meanwhile wait.
 
 use super::classes::Found;
+use super::levels::check_level;
 use super::pace::Pace;
 use super::peers::Peers;
 use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint, classes};
@@ -59,6 +60,7 @@ impl Node {
             if let Some(checkpoint) = checkpoints.get(&id)
                 && let Some(found) = shard.restore(checkpoint, &mut segments).map_err(|error| error.0)?
             {
+                check_level(found.level(), config.level)?;
                 catalog = found;
             }
             shards.push(shard);
@@ -94,6 +96,7 @@ impl Node {
         Node {
             peers: Peers::new(&config, shards.len(), now),
             pace: Pace::default(),
+            asked_level: 0,
             passing: Default::default(),
             electing: Default::default(),
             volume: None,

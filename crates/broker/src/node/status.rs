@@ -29,6 +29,7 @@ impl Node {
             ready: self.is_ready() && self.stopping.is_none() && self.controller().is_some(),
             conditions,
             must_stay: self.must_stay(),
+            level: self.catalog.level(),
             topics: self.catalog.topic_count() as u64,
             partitions: self.shards.iter().map(|shard| shard.partitions.len() as u64).sum(),
             shards: self.shards.len() as u64,

@@ -613,6 +613,7 @@ impl Node {
             CatalogChange::ProducerIds { first, count } => self.on_producer_ids(first, count, out),
             CatalogChange::ShardsAdded => self.on_shards_added(out),
             CatalogChange::TopicsGone(topics) => self.on_topics_gone(&topics, out),
+            CatalogChange::Level => self.on_level(out),
         }
     }
 

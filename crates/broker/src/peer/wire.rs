@@ -7,10 +7,12 @@
 //! Big endian. `size` counts what follows it. A connection begins with a hello from the one who dials and a greeting back;
 //! after that messages go one way.
 
-use super::{Beat, Passed, PassedAnswer, PeerMessage, Range, Stream};
+use super::{Beat, Led, Passed, PassedAnswer, PeerMessage, Range, Stream};
+use crate::level::{Level, Levels};
+use crate::request::Endpoint;
 use bytes::Bytes;
 use consensus::{FRAME_SIZE_MAX, WireError};
-use model::{NodeId, Offset, StoredBatch};
+use model::{LogIndex, NodeId, Offset, ShardId, StoredBatch, Term};
 use serde::{Deserialize, Serialize};
 
 /// Version of the frames that are not consensus's own.
@@ -49,6 +51,8 @@ pub struct Hello {
     pub process: u64,
     /// What will come over this connection.
     pub stream: Stream,
+    /// The protocol levels that it speaks.
+    pub levels: Levels,
 }
 
 /// What the other side says to a hello.
@@ -58,6 +62,8 @@ pub enum Greeting {
     Welcome {
         /// How often its own disk was opened.
         incarnation: u64,
+        /// The protocol level of the connection: the highest that both know.
+        level: Level,
     },
     /// This node must not talk to that one; why, for a person. The connection is closed.
     Refused(String),
@@ -80,11 +86,11 @@ pub fn frame_size(size: [u8; SIZE_BYTES], max: usize) -> Result<usize, WireError
     Ok(size + SIZE_BYTES)
 }
 
-/// The frame of a message in pieces, payload as it lies in memory.
-pub fn encode(message: &PeerMessage) -> Vec<Bytes> {
+/// The frame of a message in pieces, payload as it lies in memory, for a connection of this level.
+pub fn encode(message: &PeerMessage, level: Level) -> Vec<Bytes> {
     match message {
         PeerMessage::Consensus(message) => consensus::encode(message),
-        PeerMessage::Beat(beat) => vec![frame(KIND_BEAT, beat)],
+        PeerMessage::Beat(beat) => vec![encode_beat(beat, level)],
         PeerMessage::Pass(number, passed) => vec![frame(KIND_PASS, &(number, passed))],
         PeerMessage::Answer(number, answer) => vec![frame(KIND_ANSWER, &(number, answer))],
         PeerMessage::Pull(pull) => vec![frame(KIND_PULL, pull)],
@@ -93,18 +99,38 @@ pub fn encode(message: &PeerMessage) -> Vec<Bytes> {
     }
 }
 
-/// Reads one whole frame.
+fn encode_beat(beat: &Beat, level: Level) -> Bytes {
+    let Beat { endpoint, led, catalog, is_ready, leaderless, commit_micros, level: known } = beat;
+    let first = (endpoint, led, catalog, is_ready);
+    match level {
+        1 => frame(KIND_BEAT, &first),
+        _ => frame(KIND_BEAT, &(first, (leaderless, commit_micros, known))),
+    }
+}
+
+fn decode_beat(body: &[u8], level: Level) -> Result<Beat, WireError> {
+    type First = (Endpoint, Vec<Led>, LogIndex, bool);
+    type Second = (Vec<(ShardId, Term)>, Option<u32>, Level);
+    let (first, second): (First, Second) = match level {
+        1 => (read(body)?, (Vec::new(), None, 1)),
+        _ => read(body)?,
+    };
+    let ((endpoint, led, catalog, is_ready), (leaderless, commit_micros, level)) = (first, second);
+    Ok(Beat { endpoint, led, catalog, is_ready, leaderless, commit_micros, level })
+}
+
+/// Reads one whole frame that came over a connection of this level.
 ///
 /// # Errors
 /// When the bytes are no message; the connection they came from is not to be trusted further.
-pub fn decode(bytes: Bytes) -> Result<PeerMessage, WireError> {
+pub fn decode(bytes: Bytes, level: Level) -> Result<PeerMessage, WireError> {
     let kind = *bytes.get(HEAD - 1).ok_or(WireError::Short)?;
     if kind < KIND_OWN {
         return consensus::decode(bytes).map(PeerMessage::Consensus);
     }
     let body = body(&bytes, FRAME_SIZE_MAX)?;
     match kind {
-        KIND_BEAT => Ok(PeerMessage::Beat(Box::new(read::<Beat>(body)?))),
+        KIND_BEAT => decode_beat(body, level).map(|beat| PeerMessage::Beat(Box::new(beat))),
         KIND_PASS => {
             let (number, passed) = read::<(u64, Passed)>(body)?;
             Ok(PeerMessage::Pass(number, Box::new(passed)))
@@ -222,7 +248,10 @@ fn body(bytes: &[u8], max: usize) -> Result<&[u8], WireError> {
 fn read_kind<T: for<'de> Deserialize<'de>>(bytes: &[u8], kind: u8) -> Result<T, WireError> {
     let body = body(bytes, HELLO_SIZE_MAX)?;
     match bytes[HEAD - 1] {
-        found if found == kind => read(body),
+        // A later version may say more: two nodes must understand each other before they agree on a level.
+        found if found == kind => {
+            postcard::take_from_bytes(body).map(|(content, _)| content).map_err(|_| WireError::Short)
+        }
         other => Err(WireError::Kind(other)),
     }
 }
@@ -239,6 +268,7 @@ fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, WireError> {
 mod tests {
     use super::super::{Led, PassedResult, Pull};
     use super::*;
+    use crate::level::NEWEST;
     use crate::request::{CreateTopics, Endpoint, NewTopic};
     use crate::sample::batch;
     use model::{LeaderEpoch, LogIndex, PartitionId, ShardId, Term, TopicId};
@@ -277,6 +307,7 @@ mod tests {
                 is_ready: true,
                 leaderless: vec![(ShardId(3), Term(6))],
                 commit_micros: Some(700),
+                level: 2,
             })),
             PeerMessage::Pass(8, Box::new(Passed::CreateTopics(create))),
             PeerMessage::Answer(8, Box::new(answer)),
@@ -293,8 +324,39 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn a_beat_of_level_1_ends_with_whether_the_node_is_ready() {
+        let Some(PeerMessage::Beat(beat)) = messages().into_iter().nth(1) else { panic!("no beat") };
+        let sent = |level| encode(&PeerMessage::Beat(beat.clone()), level).concat();
+        let first = Beat { leaderless: Vec::new(), commit_micros: None, level: 1, ..Beat::clone(&beat) };
+        assert_eq!(decode(sent(1).into(), 1), Ok(PeerMessage::Beat(Box::new(first))));
+        assert!(decode(sent(2).into(), 1).is_err(), "an older version would not read it");
+        assert!(decode(sent(1).into(), 2).is_err());
+    }
+
+    #[test]
+    fn a_hello_may_say_more_than_is_known() {
+        let mut longer = b"more".to_vec();
+        let known = Greeting::Refused("why".into());
+        longer.splice(0..0, postcard::to_stdvec(&known).expect("plain data"));
+        let frame = super::frame(KIND_GREETING, &Raw(&longer));
+        assert_eq!(decode_greeting(&frame), Ok(known));
+    }
+
+    /// Bytes as they are.
+    struct Raw<'a>(&'a [u8]);
+
+    impl Serialize for Raw<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeTuple;
+            let mut tuple = serializer.serialize_tuple(self.0.len())?;
+            self.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+            tuple.end()
+        }
+    }
+
     fn joined(message: &PeerMessage) -> Vec<u8> {
-        encode(message).concat()
+        encode(message, NEWEST).concat()
     }
 
     #[test]
@@ -303,7 +365,7 @@ mod tests {
             let bytes = joined(&message);
             let head = *bytes.first_chunk().expect("a frame has a size");
             assert_eq!(frame_size(head, FRAME_SIZE_MAX), Ok(bytes.len()));
-            assert_eq!(decode(bytes.into()), Ok(message));
+            assert_eq!(decode(bytes.into(), NEWEST), Ok(message));
         }
     }
 
@@ -312,14 +374,14 @@ mod tests {
         for message in messages() {
             let bytes = joined(&message);
             for at in 0..bytes.len() {
-                assert!(decode(Bytes::copy_from_slice(&bytes[..at])).is_err(), "cut at {at}");
+                assert!(decode(Bytes::copy_from_slice(&bytes[..at]), NEWEST).is_err(), "cut at {at}");
                 let mut flipped = bytes.clone();
                 flipped[at] ^= 1;
-                assert!(decode(flipped.into()).is_err(), "flipped at {at}");
+                assert!(decode(flipped.into(), NEWEST).is_err(), "flipped at {at}");
             }
             let mut longer = bytes;
             longer.push(0);
-            assert!(decode(longer.into()).is_err());
+            assert!(decode(longer.into(), NEWEST).is_err());
         }
     }
 
@@ -329,7 +391,7 @@ mod tests {
         let batches = vec![batch(10, 100), batch(12, 7), batch(14, 0)];
         let range = Range { number: 9, batches: batches.clone(), starts_at: None };
         let bytes = joined(&PeerMessage::Range(range));
-        let Ok(PeerMessage::Range(found)) = decode(bytes.clone().into()) else { panic!("no range") };
+        let Ok(PeerMessage::Range(found)) = decode(bytes.clone().into(), NEWEST) else { panic!("no range") };
         let seen = |batches: &[StoredBatch]| -> Vec<Bytes> {
             batches.iter().map(StoredBatch::to_contiguous).collect()
         };
@@ -337,7 +399,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 4;
-            assert!(decode(flipped.into()).is_err(), "flipped at {at}");
+            assert!(decode(flipped.into(), NEWEST).is_err(), "flipped at {at}");
         }
     }
 
@@ -350,12 +412,13 @@ mod tests {
             incarnation: 12,
             process: 13,
             stream: Stream::Log,
+            levels: Levels::up_to(2),
         };
         let bytes = encode_hello(&hello);
         assert_eq!(decode_hello(&bytes), Ok(hello));
         assert!(decode_greeting(&bytes).is_err());
         for greeting in [
-            Greeting::Welcome { incarnation: 4 },
+            Greeting::Welcome { incarnation: 4, level: 2 },
             Greeting::Refused("why".into()),
             Greeting::Expelled("why".into()),
         ] {

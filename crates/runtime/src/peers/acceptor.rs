@@ -7,6 +7,7 @@ use super::{Peers, STALL_MAX};
 use crate::complaint::left_out_note;
 use crate::core::Input;
 use crate::gate::{Held, Pool};
+use broker::level::{Level, Levels};
 use broker::peer::wire::{
     Greeting, HELLO_SIZE_MAX, Hello, SIZE_BYTES, decode, decode_hello, encode_greeting, frame_size,
 };
@@ -104,7 +105,7 @@ fn complain(peers: &Peers, address: SocketAddr, end: End) {
 }
 
 async fn serve(mut socket: TcpStream, peers: &Peers) -> End {
-    let (hello, seat) = match welcome(&mut socket, peers).await {
+    let (hello, level, seat) = match welcome(&mut socket, peers).await {
         Ok(welcomed) => welcomed,
         Err(end) => return end,
     };
@@ -112,6 +113,7 @@ async fn serve(mut socket: TcpStream, peers: &Peers) -> End {
         peers,
         from: hello.node,
         stream: hello.stream,
+        level,
         frames: Frames::new(peers.buffers.clone()),
         pool: Arc::new(Pool::new(INBOX_BYTES_MAX)),
     };
@@ -122,17 +124,20 @@ async fn serve(mut socket: TcpStream, peers: &Peers) -> End {
 }
 
 /// From the first byte to the greeting.
-async fn welcome(socket: &mut TcpStream, peers: &Peers) -> Result<(Hello, Seat), End> {
+async fn welcome(socket: &mut TcpStream, peers: &Peers) -> Result<(Hello, Level, Seat), End> {
     let Ok(_place) = peers.strangers.try_acquire() else {
         return Err(End::NoHello("too many others say no hello either".into()));
     };
     let hello = timeout(HELLO_MAX, read_hello(socket))
         .await
         .map_err(|_| End::NoHello(format!("no hello came within {HELLO_MAX:?}")))??;
-    if let Err(why) = judge(&hello, peers) {
-        say(socket, &Greeting::Refused(why.clone())).await;
-        return Err(End::Refused(hello.node, why));
-    }
+    let level = match judge(&hello, peers) {
+        Ok(level) => level,
+        Err(why) => {
+            say(socket, &Greeting::Refused(why.clone())).await;
+            return Err(End::Refused(hello.node, why));
+        }
+    };
     // A connection may have waited to be accepted for longer than its dialler did for the greeting: it must not take the
     // place of the one that was dialled after it.
     match socket.try_read(&mut [0]) {
@@ -150,8 +155,8 @@ async fn welcome(socket: &mut TcpStream, peers: &Peers) -> Result<(Hello, Seat),
                 if is_new && let Some(peer) = peers.peers.iter().find(|peer| peer.node == hello.node) {
                     peer.came.iter().for_each(tokio::sync::Notify::notify_one);
                 }
-                let greeting = Greeting::Welcome { incarnation: peers.me.birth.incarnation };
-                return if say(socket, &greeting).await { Ok((hello, seat)) } else { Err(End::Gone) };
+                let greeting = Greeting::Welcome { incarnation: peers.me.birth.incarnation, level };
+                return if say(socket, &greeting).await { Ok((hello, level, seat)) } else { Err(End::Gone) };
             }
             Verdict::Expel(why) => {
                 say(socket, &Greeting::Expelled(why.clone())).await;
@@ -179,8 +184,8 @@ async fn read_hello(socket: &mut TcpStream) -> Result<Hello, End> {
     decode_hello(&frame).map_err(|error| unclear(&error))
 }
 
-/// What settings must have made right.
-fn judge(hello: &Hello, peers: &Peers) -> Result<(), String> {
+/// What settings must have made right, and the level to speak.
+fn judge(hello: &Hello, peers: &Peers) -> Result<Level, String> {
     let (me, node) = (peers.me.node.0, hello.node.0);
     if hello.cluster != peers.me.cluster {
         return Err(format!(
@@ -202,7 +207,14 @@ fn judge(hello: &Hello, peers: &Peers) -> Result<(), String> {
             hello.to.0
         ));
     }
-    Ok(())
+    peers.me.levels.common(hello.levels).ok_or_else(|| {
+        let words = |levels: Levels| format!("protocol levels {} to {}", levels.oldest, levels.newest);
+        format!(
+            "node {node} speaks {}, node {me} {}: their versions of Sternpost are too far apart; upgrade over one in between",
+            words(hello.levels),
+            words(peers.me.levels)
+        )
+    })
 }
 
 /// Sends a greeting; false when the connection broke.
@@ -215,6 +227,7 @@ struct Inbox<'a> {
     peers: &'a Peers,
     from: NodeId,
     stream: Stream,
+    level: Level,
     frames: Frames,
     /// What the core has not taken.
     pool: Arc<Pool>,
@@ -289,7 +302,7 @@ impl Inbox<'_> {
 
     fn message(&self, frame: Bytes) -> Result<Input, End> {
         let size = frame.len();
-        let message = decode(frame).map_err(|error| self.malformed(error.to_string()))?;
+        let message = decode(frame, self.level).map_err(|error| self.malformed(error.to_string()))?;
         if message.stream() != self.stream {
             return Err(self.malformed("a message came over the wrong stream".into()));
         }

@@ -7,6 +7,7 @@ use super::{LAST_MESSAGES_MAX, Peer, Peers, STALL_MAX};
 use crate::complaint::left_out_note;
 use crate::core::Input;
 use crate::listener::display;
+use broker::level::Level;
 use broker::peer::wire::{
     Greeting, HELLO_SIZE_MAX, Hello, SIZE_BYTES, decode_greeting, encode, encode_hello, frame_size,
 };
@@ -84,10 +85,10 @@ impl Dialler<'_> {
                 () = self.peers.stopped() => return,
             };
             let pause = match connected {
-                Ok(socket) => {
+                Ok((socket, level)) => {
                     let since = Instant::now();
                     self.opened();
-                    let end = self.serve(&socket).await;
+                    let end = self.serve(&socket, level).await;
                     drop(socket);
                     match end {
                         End::Stopped => return,
@@ -121,14 +122,15 @@ impl Dialler<'_> {
         self.peers.driver.leave(Input::Link(self.peer.node, link));
     }
 
-    async fn connect(&self) -> Result<TcpStream, Failure> {
+    /// A connection that is ready for frames, and the level to speak on it.
+    async fn connect(&self) -> Result<(TcpStream, Level), Failure> {
         let late = |limit: Duration, what| Failure::Unreachable(format!("{what} within {limit:?}"));
         let mut socket =
             timeout(CONNECT_MAX, self.reach()).await.map_err(|_| late(CONNECT_MAX, "no connection"))??;
-        timeout(GREETING_MAX, self.greet(&mut socket))
+        let level = timeout(GREETING_MAX, self.greet(&mut socket))
             .await
             .map_err(|_| late(GREETING_MAX, "no greeting"))??;
-        Ok(socket)
+        Ok((socket, level))
     }
 
     /// Connects to the first address that answers.
@@ -152,7 +154,7 @@ impl Dialler<'_> {
         Err(failure.expect("a look-up finds an address, or says why not"))
     }
 
-    async fn greet(&self, socket: &mut TcpStream) -> Result<(), Failure> {
+    async fn greet(&self, socket: &mut TcpStream) -> Result<Level, Failure> {
         let me = &self.peers.me;
         let hello = Hello {
             cluster: me.cluster,
@@ -161,11 +163,19 @@ impl Dialler<'_> {
             incarnation: me.birth.incarnation,
             process: me.birth.process,
             stream: self.stream,
+            levels: me.levels,
         };
         socket.write_all(&encode_hello(&hello)).await?;
         match read_greeting(socket).await? {
-            Greeting::Welcome { incarnation } => {
-                self.peers.register.judge_greeting(self.peer.node, incarnation).map_err(Failure::Unreachable)
+            Greeting::Welcome { incarnation, level } => {
+                let judged = self.peers.register.judge_greeting(self.peer.node, incarnation);
+                judged.map_err(Failure::Unreachable)?;
+                if !(me.levels.oldest..=me.levels.newest).contains(&level) {
+                    return Err(Failure::Unreachable(format!(
+                        "it wants protocol level {level}, which was not offered"
+                    )));
+                }
+                Ok(level)
             }
             Greeting::Refused(why) => Err(Failure::Refused(why)),
             Greeting::Expelled(why) => Err(Failure::Expelled(why)),
@@ -241,7 +251,7 @@ impl Dialler<'_> {
     }
 
     /// Sends until the connection ends.
-    async fn serve(&self, socket: &TcpStream) -> End {
+    async fn serve(&self, socket: &TcpStream, level: Level) -> End {
         let outbox = self.outbox();
         let mut output = VecDeque::new();
         let mut taken = Vec::new();
@@ -250,7 +260,7 @@ impl Dialler<'_> {
             tokio::task::consume_budget().await;
             if output.is_empty() {
                 outbox.take(&mut taken, TAKE_BYTES_MAX);
-                taken.drain(..).for_each(|message| self.frame(&message, &mut output));
+                taken.drain(..).for_each(|message| self.frame(&message, level, &mut output));
                 written_since = Instant::now();
             }
             if !output.is_empty() {
@@ -285,8 +295,8 @@ impl Dialler<'_> {
     }
 
     /// Adds a message's frame to what goes out.
-    fn frame(&self, message: &PeerMessage, output: &mut VecDeque<Bytes>) {
-        let pieces = encode(message);
+    fn frame(&self, message: &PeerMessage, level: Level, output: &mut VecDeque<Bytes>) {
+        let pieces = encode(message, level);
         let head =
             pieces.first().and_then(|piece| piece.first_chunk::<SIZE_BYTES>()).expect("a frame has a size");
         if let Err(error) = frame_size(*head, usize::MAX) {

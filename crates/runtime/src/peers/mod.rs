@@ -23,6 +23,7 @@ use crate::counters::Counters;
 use crate::driver::Driver;
 use address::Address;
 use broker::config::Voter;
+use broker::level::Levels;
 use broker::peer::{Link, PeerMessage, Stream};
 use model::{Buffers, NodeId};
 use outbox::{Outbox, Put};
@@ -52,6 +53,8 @@ pub struct Me {
     pub node: NodeId,
     /// This process on its disk.
     pub birth: Birth,
+    /// The protocol levels that it speaks.
+    pub levels: Levels,
 }
 
 /// Another node.

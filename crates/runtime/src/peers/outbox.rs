@@ -164,6 +164,7 @@ mod tests {
             is_ready: true,
             leaderless: Vec::new(),
             commit_micros: None,
+            level: 2,
         }))
     }
 

@@ -221,7 +221,8 @@ mod tests {
     use super::*;
 
     fn hello(incarnation: u64, process: u64, stream: Stream) -> Hello {
-        Hello { cluster: [0; 16], node: NodeId(2), to: NodeId(1), incarnation, process, stream }
+        let levels = broker::level::Levels::up_to(1);
+        Hello { cluster: [0; 16], node: NodeId(2), to: NodeId(1), incarnation, process, stream, levels }
     }
 
     fn welcome(register: &Arc<Register>, hello: &Hello, now: Instant) -> (Seat, bool) {

@@ -7,11 +7,12 @@ use crate::core::Input;
 use crate::counters::Counters;
 use crate::driver::Driver;
 use broker::config::{ListenerAddress, Voter};
+use broker::level::{Level, Levels, NEWEST, OLDEST};
 use broker::peer::wire::{
     Greeting, Hello, SIZE_BYTES, decode_greeting, encode, encode_greeting, encode_hello,
 };
-use broker::peer::{Link, Passed, PeerMessage, Stream};
-use broker::request::{CreateTopics, NewTopic};
+use broker::peer::{Beat, Link, Passed, PeerMessage, Stream};
+use broker::request::{CreateTopics, Endpoint, NewTopic};
 use bytes::Bytes;
 use model::{Buffers, Entry, EntryKind, LogIndex, NodeId, Payload, ShardId, Term};
 use std::sync::Arc;
@@ -35,7 +36,11 @@ struct End {
 
 impl End {
     fn start(node: NodeId, birth: Birth, voters: &[Voter], listener: TcpListener) -> End {
-        let me = Me { cluster: CLUSTER, node, birth };
+        End::of_level(NEWEST, node, birth, voters, listener)
+    }
+
+    fn of_level(level: Level, node: NodeId, birth: Birth, voters: &[Voter], listener: TcpListener) -> End {
+        let me = Me { cluster: CLUSTER, node, birth, levels: Levels::up_to(level) };
         let driver = Arc::new(Driver::new(Clock::default()));
         let counters = Arc::new(Counters::default());
         let peers = Arc::new(Peers::new(me, voters, driver.clone(), Buffers::new(64 << 20), counters));
@@ -140,6 +145,40 @@ async fn pair() -> (End, End, Vec<Voter>) {
     (one, two, voters)
 }
 
+/// Each hears what its own level has, and nothing more.
+#[tokio::test]
+async fn nodes_of_two_levels_speak_the_older_one() {
+    let (first, second) = (listen(0), listen(0));
+    let voters = voters(&[port(&first), port(&second)]);
+    let older = End::of_level(OLDEST, ONE, birth(1, 11), &voters, first);
+    let newer = End::start(TWO, birth(1, 12), &voters, second);
+    older.link(Link::Up).await;
+    newer.link(Link::Up).await;
+    let beat = Beat {
+        endpoint: Endpoint { node: TWO, host: "b".into(), port: 9092, rack: None },
+        led: Vec::new(),
+        catalog: LogIndex(3),
+        is_ready: true,
+        leaderless: vec![(ShardId(1), Term(2))],
+        commit_micros: Some(700),
+        level: NEWEST,
+    };
+    // The connection of the beats may come about later than that of the log.
+    let came = until("a beat", || {
+        newer.peers.send(ONE, PeerMessage::Beat(Box::new(beat.clone())));
+        older
+            .take(|input| match input {
+                Input::Peer { message: PeerMessage::Beat(beat), .. } => Some(beat.clone()),
+                _ => None,
+            })
+            .pop()
+    });
+    let known = Beat { leaderless: Vec::new(), commit_micros: None, level: OLDEST, ..beat.clone() };
+    assert_eq!(*came.await, known);
+    older.stop().await;
+    newer.stop().await;
+}
+
 fn pass(number: u64) -> PeerMessage {
     PeerMessage::Pass(number, Box::new(Passed::ProducerIds))
 }
@@ -171,7 +210,8 @@ fn append(from: u64, to: u64, payload: Bytes) -> PeerMessage {
 }
 
 fn hello(stream: Stream) -> Hello {
-    Hello { cluster: CLUSTER, node: TWO, to: ONE, incarnation: 5, process: 50, stream }
+    let levels = Levels::up_to(NEWEST);
+    Hello { cluster: CLUSTER, node: TWO, to: ONE, incarnation: 5, process: 50, stream, levels }
 }
 
 async fn read_greeting(socket: &mut TcpStream) -> Greeting {
@@ -263,6 +303,10 @@ async fn a_wrong_hello_is_refused_with_a_sentence() {
     let right = hello(Stream::Log);
     for (wrong, part) in [
         (Hello { cluster: [8; 16], ..right.clone() }, "belongs to cluster"),
+        (
+            Hello { levels: Levels { oldest: 9, newest: 9 }, ..right.clone() },
+            "node 2 speaks protocol levels 9 to 9, node 1 protocol levels 1 to",
+        ),
         (Hello { node: NodeId(9), ..right.clone() }, "not in controller.quorum.voters"),
         (Hello { node: ONE, ..right.clone() }, "node.id 1 is the id of the node that was called"),
         (
@@ -278,7 +322,7 @@ async fn a_wrong_hello_is_refused_with_a_sentence() {
         closed(&mut socket).await;
     }
     let (_socket, greeting) = dial(port, &right).await;
-    assert_eq!(greeting, Greeting::Welcome { incarnation: 1 });
+    assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST });
     for (wrong, part) in [
         (Hello { incarnation: 4, ..right.clone() }, "opened 4 times so far"),
         (Hello { process: 51, ..right.clone() }, "opened 5 times, last by another process"),
@@ -317,9 +361,9 @@ async fn a_newer_connection_replaces_the_older() {
     let (one, port, _second) = one_alone();
     let (mut older, _) = dial(port, &hello(Stream::Log)).await;
     let (mut newer, greeting) = dial(port, &hello(Stream::Log)).await;
-    assert_eq!(greeting, Greeting::Welcome { incarnation: 1 });
+    assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST });
     closed(&mut older).await;
-    newer.write_all(&encode(&pass(1)).concat()).await.unwrap();
+    newer.write_all(&encode(&pass(1), NEWEST).concat()).await.unwrap();
     assert_eq!(one.messages(1).await, [pass(1)]);
     one.stop().await;
 }
@@ -327,13 +371,13 @@ async fn a_newer_connection_replaces_the_older() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_message_ends_the_connection() {
     let (one, port, _second) = one_alone();
-    let good = encode(&pass(1)).concat();
-    let mut flipped = encode(&append(3, 2, Bytes::from_static(b"payload"))).concat();
+    let good = encode(&pass(1), NEWEST).concat();
+    let mut flipped = encode(&append(3, 2, Bytes::from_static(b"payload")), NEWEST).concat();
     *flipped.last_mut().unwrap() ^= 1;
-    let strange = encode(&append(1, 2, Bytes::new())).concat();
+    let strange = encode(&append(1, 2, Bytes::new()), NEWEST).concat();
     for bad in [flipped, strange, u32::MAX.to_be_bytes().to_vec(), [0; 4].to_vec()] {
         let (mut socket, greeting) = dial(port, &hello(Stream::Log)).await;
-        assert_eq!(greeting, Greeting::Welcome { incarnation: 1 });
+        assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST });
         socket.write_all(&[&good[..], &bad, &good].concat()).await.unwrap();
         closed(&mut socket).await;
         assert_eq!(one.messages(1).await, [pass(1)], "what came before it counts, and nothing else");
@@ -354,7 +398,7 @@ async fn what_is_no_message_ends_the_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_frame_ends_the_connection_in_time() {
     let (one, port, _second) = one_alone();
-    let whole = encode(&append(3, 2, vec![1; 100_000].into())).concat();
+    let whole = encode(&append(3, 2, vec![1; 100_000].into()), NEWEST).concat();
     let (mut socket, _) = dial(port, &hello(Stream::Log)).await;
     socket.write_all(&whole[..90_000]).await.unwrap();
     let start = Instant::now();
@@ -372,7 +416,7 @@ async fn a_peer_that_takes_nothing_loses_messages_and_then_its_connection() {
             let (mut socket, _) = second.accept().await.unwrap();
             let mut hello = [0; 64];
             let _ = socket.read(&mut hello).await.unwrap();
-            let greeting = encode_greeting(&Greeting::Welcome { incarnation: 1 });
+            let greeting = encode_greeting(&Greeting::Welcome { incarnation: 1, level: NEWEST });
             socket.write_all(&greeting).await.unwrap();
             held.push(socket);
         }

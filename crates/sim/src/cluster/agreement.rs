@@ -15,12 +15,14 @@ impl World {
             return Ok(());
         }
         let end = self.queue.now().plus(HEALED_MAX);
-        if !self.until(end, World::are_abreast)? {
+        if !self.until(end, |world| world.are_abreast() && world.has_level_of_all())? {
             let heads: Vec<String> =
                 self.heads().iter().map(|(shard, heads)| format!("{shard:?}: {heads:?}")).collect();
             let status = self.status();
-            let text =
-                format!("some stay behind, by how much they have applied: {}; {status}", heads.join(", "));
+            let text = format!(
+                "some stay behind, by how much they have applied, or by the level: {}; {status}",
+                heads.join(", ")
+            );
             return Err(Failure::new(PROPERTY, text));
         }
         let mut states = BTreeMap::new();
@@ -39,6 +41,13 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The cluster has the protocol level that every node speaks, and no higher one.
+    fn has_level_of_all(&self) -> bool {
+        let spoken = self.hosts.iter().map(|host| host.level).min();
+        let mut live = self.hosts.iter().filter_map(|host| host.live.as_ref());
+        live.all(|live| Some(live.node().level()) == spoken)
     }
 
     fn are_abreast(&self) -> bool {

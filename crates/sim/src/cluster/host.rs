@@ -7,6 +7,7 @@ use crate::dice::Dice;
 use crate::disk::{CRASHED, SimDisk};
 use crate::outcome::Failure;
 use broker::config::Given;
+use broker::level::{Level, NEWEST};
 use broker::request::{ClientInfo, ConnectionId, Endpoint, Token};
 use broker::{Effect, Event, LogLevel, Node, NodeConfig, Response};
 use kafka::frame::FrameReader;
@@ -22,6 +23,8 @@ const CLUSTER: [u8; 16] = *b"simulated-world!";
 /// Most unanswered requests of a connection that the node takes on. Clients here have far fewer, but for the one that
 /// waits for no answer while the disk stalls.
 const UNANSWERED_MAX: usize = 5_000;
+/// In ten thousand restarts, an upgrade.
+const UPGRADE: u32 = 2_500;
 /// Lines that the nodes of a world may log; further ones are left out.
 const LOG_LINES_MAX: usize = 10_000;
 
@@ -53,6 +56,8 @@ pub struct Host {
     pub is_silent: bool,
     /// Until when the device answers nothing.
     pub frozen_until: Mono,
+    /// The newest protocol level that the installed version of Sternpost speaks.
+    pub level: Level,
 }
 
 impl Host {
@@ -68,6 +73,7 @@ impl Host {
             held: None,
             is_silent: false,
             frozen_until: Mono(0),
+            level: NEWEST,
         }
     }
 
@@ -141,6 +147,7 @@ impl World {
         }
         if is_restart {
             self.saw_restart();
+            self.upgrade(at);
         }
         match self.open(at) {
             Ok(live) => {
@@ -162,6 +169,15 @@ impl World {
                 }
                 self.on_death(at);
             }
+        }
+    }
+
+    /// Some restarts are upgrades: from then on the process speaks a newer level. None goes back.
+    fn upgrade(&mut self, at: HostIndex) {
+        let host = &mut self.hosts[at];
+        if host.level < NEWEST && self.level_dice.chance(UPGRADE) {
+            host.level = NEWEST;
+            self.counters.count("world: node upgraded");
         }
     }
 
@@ -208,6 +224,7 @@ impl World {
             log_dir: "/data".into(),
             seed: self.dice.next(),
             settings,
+            level: self.hosts[at].level,
             data_shards: self.swarm.data_shards,
             tail_bytes_max: self.swarm.tail_bytes_max,
             log_kept_bytes: self.swarm.log_kept_bytes,

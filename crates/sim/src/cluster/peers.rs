@@ -8,6 +8,7 @@ use super::{Happening, HostIndex, World};
 use crate::dice::Dice;
 use crate::outcome::Failure;
 use broker::Event;
+use broker::level::{Level, Levels, NEWEST};
 use broker::peer::{Link, PeerMessage, Stream, wire};
 use bytes::Bytes;
 use model::Mono;
@@ -26,6 +27,8 @@ struct Way {
     dialled: Option<u64>,
     /// The connection that the receiver reads.
     accepted: Option<u64>,
+    /// The protocol level of the newest connection.
+    level: Level,
     /// When the last frame of each stream arrives: the next one comes later.
     arrivals: [Mono; Stream::ALL.len()],
     /// Since when nothing gets through.
@@ -123,7 +126,8 @@ impl World {
         if self.peers.way(from, to).dialled.is_none() {
             return self.counters.count("peers: message without a connection lost");
         }
-        let bytes: Bytes = wire::encode(message).concat().into();
+        let level = self.peers.way(from, to).level;
+        let bytes: Bytes = wire::encode(message, level).concat().into();
         if matches!(message, PeerMessage::Range(_)) {
             self.counters.count("peers: range for a replica far behind");
         }
@@ -132,6 +136,7 @@ impl World {
 
     pub(super) fn on_frame(&mut self, from: HostIndex, to: HostIndex, link: u64, bytes: Bytes) {
         let way = self.peers.way(from, to);
+        let level = way.level;
         if way.accepted != Some(link) || self.hosts[to].live.is_none() {
             return;
         }
@@ -142,7 +147,7 @@ impl World {
         if self.peers.flips > 0 && self.peers.dice.chance(self.peers.flips) {
             return self.on_flipped_frame(from, to, link, &bytes);
         }
-        match wire::decode(bytes) {
+        match wire::decode(bytes, level) {
             Ok(message) => self.step(to, Event::Peer { from: node_id(from), message }),
             Err(error) => {
                 let failure = Failure::new("nodes understand each other", error.to_string());
@@ -156,7 +161,8 @@ impl World {
         let mut flipped = bytes.to_vec();
         let bit = self.peers.dice.index(8 * flipped.len());
         flipped[bit / 8] ^= 1 << (bit % 8);
-        if let Ok(message) = wire::decode(flipped.into()) {
+        let level = self.peers.way(from, to).level;
+        if let Ok(message) = wire::decode(flipped.into(), level) {
             let failure = Failure::new("a frame with a flipped bit is refused", format!("{message:?}"));
             self.failure.get_or_insert(failure);
         }
@@ -198,7 +204,13 @@ impl World {
         if !is_cut && self.hosts[to].live.is_some() {
             self.peers.connections += 1;
             let link = self.peers.connections;
+            let levels = |at: HostIndex| Levels::up_to(self.hosts[at].level);
+            let level = levels(from).common(levels(to)).expect("all levels go together here");
+            if level < NEWEST {
+                self.counters.count("peers: connected at an older level");
+            }
             let way = self.peers.way(from, to);
+            way.level = level;
             (way.dialled, way.accepted) = (Some(link), Some(link));
             return self.tell_link(from, to, life, Link::Up);
         }

@@ -4,11 +4,13 @@
 mod catch_up;
 mod classes;
 mod insync;
+mod levels;
 
 use super::topics::new_topic;
 use super::{MemoryDisk, config};
 use crate::config::{Given, parse_node};
 use crate::event::{Effect, Event};
+use crate::level::{Level, NEWEST};
 use crate::node::Node;
 use crate::peer::{Link, PeerMessage, Stream, wire};
 use crate::request::*;
@@ -26,7 +28,7 @@ pub(super) const NODES: usize = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 
 enum Happening {
-    Frame { from: usize, to: usize, frame: Bytes },
+    Frame { from: usize, to: usize, level: Level, frame: Bytes },
     Done { node: usize, life: u64, id: JobId, job: Box<Job> },
     Timer { node: usize, life: u64 },
     Dial { from: usize, to: usize },
@@ -38,6 +40,8 @@ pub(super) struct Place {
     disk: MemoryDisk,
     life: u64,
     timer: Option<Mono>,
+    /// The newest protocol level that its version of Sternpost speaks.
+    level: Level,
 }
 
 pub(super) struct Cluster {
@@ -57,6 +61,9 @@ pub(super) struct Cluster {
     data_shards: u32,
     /// Lines that nodes wrote, counted by their words.
     logged: BTreeMap<String, usize>,
+    /// Which node may stop by itself, and why it did.
+    may_stop: Option<usize>,
+    stopped: Option<String>,
 }
 
 /// One batch for each of these partitions.
@@ -85,7 +92,7 @@ impl Cluster {
 
     fn made(seed: u64, checkpoint_bytes: usize, data_shards: u32) -> Cluster {
         let mut cluster = Cluster {
-            places: (0..NODES).map(|_| Place::default()).collect(),
+            places: (0..NODES).map(|_| Place { level: NEWEST, ..Place::default() }).collect(),
             now: Mono(1),
             queue: BTreeMap::new(),
             number: 0,
@@ -98,6 +105,8 @@ impl Cluster {
             checkpoint_bytes,
             data_shards,
             logged: BTreeMap::new(),
+            may_stop: None,
+            stopped: None,
         };
         (0..NODES).for_each(|node| cluster.start(node));
         cluster
@@ -112,10 +121,12 @@ impl Cluster {
         self.queue.insert((self.now.plus(Duration::from_micros(micros)), self.number), happening);
     }
 
-    pub(super) fn start(&mut self, at: usize) {
+    /// A node of what is durable at a place.
+    fn node_of(&mut self, at: usize) -> Result<Node, String> {
         let id = NodeId(at as i32 + 1);
         let endpoint = Endpoint { node: id, host: format!("host{}", id.0), port: 9092, rack: None };
         let mut config = super::NodeConfig { node: id, endpoint, ..config() };
+        config.level = self.places[at].level;
         config.voters = (1..=NODES as i32).map(NodeId).collect();
         config.seed = self.random.next_u64();
         config.data_shards = self.data_shards;
@@ -124,12 +135,16 @@ impl Cluster {
         (config.settings, _) = parse_node(&[vec![all]]).expect("a known setting");
         config.checkpoint_bytes = self.checkpoint_bytes;
         config.tail_bytes_max = 2 * self.checkpoint_bytes;
+        let now = self.clock();
+        Node::new(config, self.places[at].disk.recovered(), now)
+    }
+
+    pub(super) fn start(&mut self, at: usize) {
+        let node = self.node_of(at).expect("what was durable");
         let place = &mut self.places[at];
         place.life += 1;
         place.timer = None;
-        let now = self.clock();
-        self.places[at].node =
-            Some(Node::new(config, self.places[at].disk.recovered(), now).expect("what was durable"));
+        place.node = Some(node);
         self.settle(at, Vec::new());
         for other in (0..NODES).filter(|other| *other != at) {
             self.after(100, Happening::Dial { from: at, to: other });
@@ -181,13 +196,15 @@ impl Cluster {
                 }
                 Effect::Send { to, message } => {
                     let to = to.0 as usize - 1;
-                    let frame: Bytes = wire::encode(&message).concat().into();
+                    let level = self.places[at].level.min(self.places[to].level);
+                    let frame: Bytes = wire::encode(&message, level).concat().into();
                     let earliest = self.now.plus(Duration::from_micros(50 + self.random.below(300)));
                     let last = self.arrivals.entry((at, to, message.stream())).or_default();
                     *last = earliest.max(last.plus(Duration::from_nanos(1)));
                     self.number += 1;
-                    self.queue.insert((*last, self.number), Happening::Frame { from: at, to, frame });
+                    self.queue.insert((*last, self.number), Happening::Frame { from: at, to, level, frame });
                 }
+                Effect::Stop(reason) if self.may_stop == Some(at) => self.stopped = reason,
                 Effect::Stop(reason) => panic!("node {} stops: {reason:?}", at + 1),
                 Effect::Log(_, line) => {
                     let words: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
@@ -211,9 +228,9 @@ impl Cluster {
         let ((at, _), happening) = self.queue.pop_first().expect("nodes have timers");
         self.now = self.now.max(at);
         match happening {
-            Happening::Frame { from, to, frame } => {
+            Happening::Frame { from, to, level, frame } => {
                 if !self.cut.contains(&(from, to)) && self.places[from].node.is_some() {
-                    let message = wire::decode(frame).expect("as it was sent");
+                    let message = wire::decode(frame, level).expect("as it was sent");
                     if self.lost.is_some_and(|is_lost| is_lost(to, &message)) {
                         return;
                     }

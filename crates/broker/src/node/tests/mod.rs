@@ -170,6 +170,7 @@ pub fn config() -> NodeConfig {
         log_dir: "/data".into(),
         seed: 7,
         settings: NodeSettings::default(),
+        level: crate::level::NEWEST,
         data_shards: 4,
         tail_bytes_max: 1 << 20,
         log_kept_bytes: 0,
