@@ -139,7 +139,8 @@ pub const ROWS: &[Row] = &[
         number: 15,
         title: "follower paused for 60 s",
         steps: &[(0, Act::Pause(Who::Follower, 60_000))],
-        expects: &[Expect::NoRise, Expect::Gap(500), Expect::NoDeath],
+        // A client that asks the paused node gives that up after a second.
+        expects: &[Expect::NoRise, Expect::Gap(1_500), Expect::NoDeath],
         rounds: 1,
         round_millis: 61_000,
         tune: |swarm| (swarm.log_kept_bytes, swarm.pace_micros) = (20_000, 60_000),
