@@ -8,7 +8,7 @@
 //! | level | what it adds |
 //! |---|---|
 //! | 1 | everything before levels were counted |
-//! | 2 | beats tell for which shards a node knows no leader, what a commit takes its disk, and its own newest level |
+//! | 2 | beats tell for which shards a node knows no leader, what a commit takes its disk, and its own newest level; voters lend entries to candidates |
 
 /// A protocol level.
 pub type Level = u16;

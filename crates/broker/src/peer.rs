@@ -188,7 +188,7 @@ impl PeerMessage {
             PeerMessage::Consensus(message) => message,
         };
         let carried = match body {
-            consensus::Body::Append { entries, .. } => entries
+            consensus::Body::Append { entries, .. } | consensus::Body::Lend { entries, .. } => entries
                 .iter()
                 .map(|entry| MESSAGE_BYTES + entry.descriptor.len() + entry.payload.size())
                 .sum(),

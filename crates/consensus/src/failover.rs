@@ -5,7 +5,7 @@
 //! not split. Pre-vote keeps a candidate that cannot win from disturbing anybody.
 
 use crate::{Group, Random, candidate_rank};
-use model::{Mono, ShardId};
+use model::{LogIndex, Mono, ShardId, Term};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Failover {
 struct Attempt {
     at: Mono,
     retry: Duration,
+    /// Where the log ended at the last look: a loan makes it longer, and the next try may succeed.
+    end: (Term, LogIndex),
 }
 
 impl Failover {
@@ -53,11 +55,14 @@ impl Failover {
         }
         let rank = candidate_rank(shard, self.node, &group.voters(), gone)? as u32;
         let patience = if lost.is_some() { Duration::ZERO } else { NO_LEADER_PATIENCE };
-        let attempt = self
-            .attempts
-            .entry(shard)
-            .or_insert(Attempt { at: now.plus(patience + CANDIDATE_STEP * rank), retry: RETRY });
-        if lost.is_some() {
+        let end = (group.last_term(), group.last_index());
+        let first = Attempt { at: now.plus(patience + CANDIDATE_STEP * rank), retry: RETRY, end };
+        let attempt = self.attempts.entry(shard).or_insert(first);
+        let has_grown = std::mem::replace(&mut attempt.end, end) != end;
+        if has_grown {
+            attempt.retry = RETRY;
+        }
+        if lost.is_some() || has_grown {
             attempt.at = attempt.at.min(now.plus(CANDIDATE_STEP * rank));
         }
         if now >= attempt.at {

@@ -3,6 +3,7 @@
 //! The order that keeps the promises: what a message promises is durable before the message is given out; an entry is
 //! given out as committed when it is durable here and at a quorum. Several `Ready`s may be persisting at a time.
 
+mod lend;
 mod view;
 
 use crate::log::{Log, change_of, snapshot_from_raft, snapshot_to_raft};
@@ -107,6 +108,10 @@ pub struct Group {
     /// Ticks that each follower has been taking a snapshot for.
     snapshot_ticks: BTreeMap<u64, usize>,
     halt: Option<Halt>,
+    /// The last term in which this replica led, or knew whom to follow. After a start, the term that it had.
+    followed: u64,
+    /// Loans that are to be sent.
+    loans: Vec<Message>,
     /// Mutant `ReadWithoutQuorum`.
     bad_reads: Vec<Read>,
 }
@@ -136,6 +141,8 @@ impl Group {
             uncommitted_bytes: 0,
             snapshot_ticks: BTreeMap::new(),
             halt: None,
+            followed: hard_state.term.0,
+            loans: Vec::new(),
             bad_reads: Vec::new(),
         };
         group.draw_timeout();
@@ -310,20 +317,36 @@ impl Group {
         {
             (*last, *last_term) = (self.last_index().max(*last), self.last_term().max(*last_term));
         }
+        if let Body::Lend { previous, previous_term, commit, entries } = message.body {
+            if !self.installing() {
+                self.take_loan((previous, previous_term), commit, entries);
+                self.settle();
+            }
+            return Ok(());
+        }
         let raft_message = to_raft_message(&message);
         self.node.step(raft_message).map_err(|_| StepError::UnknownSender { from: message.from })?;
-        if let Body::Append { entries, .. } = message.body {
-            for entry in entries {
-                let (index, term) = (entry.index.0, entry.term.0);
-                // Taken just now, or seen before and not yet in a `Ready`: either way this is its payload.
-                if self.node.raft.raft_log.unstable.maybe_term(index) == Some(term) {
-                    self.node.mut_store().remember(index, term, entry.payload);
-                }
+        match message.body {
+            Body::Append { entries, .. } => self.remember(entries),
+            Body::Vote { last, last_term, commit, commit_term, .. } => {
+                self.lend(message.from, (last, last_term), (commit, commit_term));
             }
+            _ => {}
         }
         self.settle();
         self.commit_old_term();
         Ok(())
+    }
+
+    /// Keeps the payload of entries that raft has taken.
+    fn remember(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let (index, term) = (entry.index.0, entry.term.0);
+            // Taken just now, or seen before and not yet in a `Ready`: either way this is its payload.
+            if self.node.raft.raft_log.unstable.maybe_term(index) == Some(term) {
+                self.node.mut_store().remember(index, term, entry.payload);
+            }
+        }
     }
 
     fn check_message(&mut self, message: &Message) -> Result<(), StepError> {
@@ -361,6 +384,12 @@ impl Group {
             {
                 Err(StepError::Malformed { detail: "a second leader of one term" })
             }
+            Body::Snapshot(state)
+                if state.index <= self.committed()
+                    && self.term_at(state.index).is_some_and(|term| term != state.term) =>
+            {
+                Err(StepError::Malformed { detail: "a state parts from what is committed" })
+            }
             Body::TimeoutNow if self.installing() => {
                 Err(StepError::Malformed { detail: "a state is being installed" })
             }
@@ -374,7 +403,10 @@ impl Group {
             return None;
         }
         loop {
-            let has_more = self.node.has_ready() || !self.released.is_empty() || !self.bad_reads.is_empty();
+            let has_more = self.node.has_ready()
+                || !self.released.is_empty()
+                || !self.loans.is_empty()
+                || !self.bad_reads.is_empty();
             if !has_more && self.role_change() == self.told && !self.node.store().has_behind() {
                 return None;
             }
@@ -417,6 +449,7 @@ impl Group {
         self.translate(released, &mut ready.send);
         self.translate(free, &mut ready.send);
         self.hold(&mut ready, promising);
+        ready.send.append(&mut self.loans);
         ready.behind = self.node.mut_store().take_behind();
         let role = self.role_change();
         if role != self.told {
@@ -568,6 +601,7 @@ impl Group {
 
     /// After every call into raft: its own draw of an election timeout is replaced by one from the seed.
     fn settle(&mut self) {
+        self.note_leader();
         let raft = &self.node.raft;
         let seen = (raft.term, raft.state, raft.leader_id);
         if seen != self.seen {

@@ -138,6 +138,18 @@ impl Log {
         (slot.entry.term == entry.term).then(|| from_raft(self.shard, &slot.entry, slot.payload.clone()))
     }
 
+    /// The entries behind `index` that were handed to the driver, until they have so many bytes together.
+    pub(crate) fn from(&self, index: LogIndex, bytes_max: u64) -> Vec<Entry> {
+        let Some(skipped) = index.0.checked_sub(self.base) else { return Vec::new() };
+        let mut room = Some(bytes_max);
+        let slots = self.slots.iter().skip(skipped as usize).take_while(|slot| {
+            let had_room = room.is_some();
+            room = room.and_then(|room| room.checked_sub(slot.size()));
+            had_room
+        });
+        slots.map(|slot| from_raft(self.shard, &slot.entry, slot.payload.clone())).collect()
+    }
+
     /// As `entry`, for one that nobody will ask for again: a node of one drops what it has applied.
     pub(crate) fn take(&mut self, entry: &RaftEntry) -> Option<Entry> {
         let slot = self.slots.get_mut(entry.index.checked_sub(self.base + 1)? as usize)?;

@@ -87,6 +87,17 @@ pub enum Body {
     TimeoutNow,
     /// Leader to follower: the log before this point is gone, start from here.
     Snapshot(Snapshot),
+    /// Voter to candidate, when neither knows a leader: entries of the voter's log that the candidate's lacks (`lend`).
+    Lend {
+        /// Index before the first entry.
+        previous: LogIndex,
+        /// Its term.
+        previous_term: Term,
+        /// The voter's commit index.
+        commit: LogIndex,
+        /// Consecutive entries from `previous + 1`; at least one.
+        entries: Vec<Entry>,
+    },
 }
 
 /// Where a follower's log parts from the leader's.

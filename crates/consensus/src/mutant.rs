@@ -24,11 +24,13 @@ pub enum Mutant {
     ApplyBeforePersist,
     /// Reads are answered without asking a quorum who leads.
     ReadWithoutQuorum,
+    /// Lent entries are taken though they may be older than what was acknowledged to a leader.
+    LoanUnchecked,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 10] = [
+    pub const ALL: [Mutant; 11] = [
         Mutant::VoteBeforePersist,
         Mutant::VoteForgotten,
         Mutant::AckBeforePersist,
@@ -39,5 +41,6 @@ impl Mutant {
         Mutant::KeepReplacedPayload,
         Mutant::ApplyBeforePersist,
         Mutant::ReadWithoutQuorum,
+        Mutant::LoanUnchecked,
     ];
 }

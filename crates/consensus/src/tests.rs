@@ -143,19 +143,27 @@ struct Trio {
     groups: Vec<Group>,
     applied: Vec<Vec<String>>,
     cut: Vec<u64>,
+    /// Only these two reach each other, when anything is named here.
+    links: Vec<(u64, u64)>,
     behind: Vec<(u64, u64)>,
 }
 
 impl Trio {
     fn new() -> Trio {
+        Trio::of(3)
+    }
+
+    fn of(nodes: u64) -> Trio {
         let group = |node| {
-            let config = Config { seed: 7, append_bytes_max: 200, ..Config::new(SHARD, node, vec![1, 2, 3]) };
+            let voters = (1..=nodes).collect();
+            let config = Config { seed: 7, append_bytes_max: 200, ..Config::new(SHARD, node, voters) };
             Group::new(config, Restored::default()).unwrap()
         };
         Trio {
-            groups: (1..=3).map(group).collect(),
-            applied: vec![Vec::new(); 3],
+            groups: (1..=nodes).map(group).collect(),
+            applied: vec![Vec::new(); nodes as usize],
             cut: Vec::new(),
+            links: Vec::new(),
             behind: Vec::new(),
         }
     }
@@ -167,7 +175,7 @@ impl Trio {
     fn run(&mut self) {
         let mut wire: VecDeque<Bytes> = VecDeque::new();
         loop {
-            for node in 1..=3u64 {
+            for node in 1..=self.groups.len() as u64 {
                 while let Some(ready) = self.at(node).ready() {
                     self.at(node).on_persisted(ready.number);
                     let applied = &mut self.applied[node as usize - 1];
@@ -182,7 +190,9 @@ impl Trio {
             }
             let Some(frame) = wire.pop_front() else { return };
             let message = decode(frame).unwrap();
-            if !self.cut.contains(&message.from) && !self.cut.contains(&message.to) {
+            let link = (message.from.min(message.to), message.from.max(message.to));
+            let is_linked = self.links.is_empty() || self.links.contains(&link);
+            if is_linked && !self.cut.contains(&message.from) && !self.cut.contains(&message.to) {
                 self.at(message.to).step(message).unwrap();
             }
         }
@@ -194,6 +204,87 @@ impl Trio {
             self.run();
         }
     }
+}
+
+/// Row 26 of the fault matrix: the only node that reaches a majority lacks what each of the others has.
+#[test]
+fn who_reaches_a_majority_and_is_behind_borrows_what_it_lacks() {
+    let mut five = Trio::of(5);
+    five.at(1).campaign();
+    five.run();
+    five.cut = vec![5];
+    propose(five.at(1), "a");
+    propose(five.at(1), "b");
+    five.run();
+    assert_eq!(five.applied[0], ["a", "b"]);
+    five.cut = vec![1];
+    five.links = vec![(2, 5), (3, 5), (4, 5)];
+    (2..=5).for_each(|node| five.at(node).open_vote_filter(1));
+    for node in [2, 3, 4] {
+        five.at(node).campaign();
+        five.run();
+        assert!(!five.at(node).is_leader(), "three of five refuse it or hear nothing");
+    }
+    five.at(5).campaign();
+    five.run();
+    assert!(!five.at(5).is_leader(), "its log is behind");
+    five.at(5).campaign();
+    five.run();
+    assert!(five.at(5).is_leader());
+    propose(five.at(5), "c");
+    five.run();
+    assert_eq!(five.applied[4], ["a", "b", "c"]);
+    (five.cut, five.links) = (Vec::new(), Vec::new());
+    five.tick(5);
+    assert_eq!(five.applied, vec![vec!["a", "b", "c"]; 5]);
+}
+
+/// A loan that was on its way for long does not replace what a newer leader was told to be durable.
+#[test]
+fn a_late_loan_replaces_nothing() {
+    let mut trio = Trio::new();
+    trio.at(1).campaign();
+    trio.run();
+    let (index, term) = (trio.at(1).last_index(), trio.at(1).term());
+    trio.cut = vec![1];
+    trio.at(2).open_vote_filter(1);
+    trio.at(3).open_vote_filter(1);
+    trio.at(2).campaign();
+    trio.run();
+    propose(trio.at(2), "acknowledged");
+    trio.run();
+    let entry = |text: &'static str| {
+        let (descriptor, payload) = command(text);
+        Entry { shard: SHARD, term, index: index.next(), kind: EntryKind::Normal, descriptor, payload }
+    };
+    let lend = |entries| {
+        let body = Body::Lend { previous: index, previous_term: term, commit: index, entries };
+        Message { shard: SHARD, from: 1, to: 3, term, body }
+    };
+    let (end, newer) = (trio.at(3).last_index(), trio.at(2).term());
+    trio.at(3).step(lend(vec![entry("lent")])).unwrap();
+    assert_eq!((trio.at(3).last_index(), trio.at(3).leader()), (end, Some(2)), "it follows somebody");
+    trio.at(3).open_vote_filter(2);
+    trio.at(3).step(lend(vec![entry("lent")])).unwrap();
+    assert_eq!((trio.at(3).last_index(), trio.at(3).last_term()), (end, newer), "its log is newer");
+    // As if what it acknowledged in the newer term had been older entries only.
+    let body = Body::Heartbeat { commit: LogIndex(0), read: None };
+    let heartbeat = Message { shard: SHARD, from: 2, to: 3, term: newer, body };
+    let first = Body::Lend {
+        previous: LogIndex(0),
+        previous_term: Term(0),
+        commit: LogIndex(0),
+        entries: vec![Entry { index: LogIndex(1), ..entry("lent") }],
+    };
+    let first = Message { shard: SHARD, from: 1, to: 3, term, body: first };
+    let mut follower = Trio::new();
+    follower.at(3).step(heartbeat).unwrap();
+    follower.at(3).open_vote_filter(2);
+    follower.at(3).step(first.clone()).unwrap();
+    assert_eq!(follower.at(3).last_index(), LogIndex(0), "it followed the leader of a newer term");
+    let mut fresh = Trio::new();
+    fresh.at(3).step(first).unwrap();
+    assert_eq!((fresh.at(3).last_index(), fresh.at(3).term()), (LogIndex(1), term), "else it is taken");
 }
 
 #[test]
@@ -448,6 +539,12 @@ fn samples() -> Vec<Message> {
     let vote =
         |pre, transfer| Body::Vote { pre, last: index, last_term: Term(3), commit, commit_term, transfer };
     vec![
+        message(Body::Lend {
+            previous: LogIndex(7),
+            previous_term: Term(3),
+            commit,
+            entries: entries.clone(),
+        }),
         message(Body::Append { previous: LogIndex(7), previous_term: Term(3), commit, entries }),
         message(Body::Append { previous: LogIndex(7), previous_term: Term(3), commit, entries: Vec::new() }),
         message(Body::AppendResponse { index, commit, reject }),
@@ -503,7 +600,8 @@ fn distort(message: &mut Message, random: &mut Random) {
     };
     bend(&mut message.term.0);
     match &mut message.body {
-        Body::Append { previous, previous_term, commit, entries } => {
+        Body::Append { previous, previous_term, commit, entries }
+        | Body::Lend { previous, previous_term, commit, entries } => {
             [&mut previous.0, &mut previous_term.0, &mut commit.0].into_iter().for_each(&mut bend);
             let mut index = *previous;
             for entry in entries {

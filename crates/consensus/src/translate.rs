@@ -19,7 +19,9 @@ pub(crate) fn fault(message: &Message) -> Option<&'static str> {
     }
     let beyond = |index: LogIndex| index.0 > POSITION_MAX;
     match &message.body {
-        Body::Append { previous, previous_term, commit, entries } => {
+        Body::Lend { entries, .. } if entries.is_empty() => Some("nothing is lent"),
+        Body::Append { previous, previous_term, commit, entries }
+        | Body::Lend { previous, previous_term, commit, entries } => {
             if beyond(*previous) || beyond(*commit) || *previous_term > message.term {
                 return Some("position out of range");
             }
@@ -75,6 +77,9 @@ pub(crate) fn fault(message: &Message) -> Option<&'static str> {
 }
 
 /// raft's form. Entries go without payload.
+///
+/// # Panics
+/// For `Lend`, which is not raft's.
 pub(crate) fn to_raft_message(message: &Message) -> RaftMessage {
     let (from, to, term) = (message.from, message.to, message.term.0);
     let mut raft_message = RaftMessage { from, to, term, ..RaftMessage::default() };
@@ -127,6 +132,7 @@ pub(crate) fn to_raft_message(message: &Message) -> RaftMessage {
             raft_message.set_snapshot(snapshot_to_raft(snapshot));
             MessageType::MsgSnapshot
         }
+        Body::Lend { .. } => unreachable!("raft knows no loans"),
     };
     raft_message.set_msg_type(kind);
     raft_message

@@ -85,12 +85,14 @@ fn kind_and_flags(body: &Body) -> (u8, u8) {
         Body::HeartbeatResponse { read, .. } => (6, flag(read.is_some(), HAS_READ)),
         Body::TimeoutNow => (7, 0),
         Body::Snapshot(_) => (8, 0),
+        Body::Lend { .. } => (9, 0),
     }
 }
 
 fn encode_body(body: &Body, head: &mut BytesMut, pieces: &mut Vec<Bytes>) {
     match body {
-        Body::Append { previous, previous_term, commit, entries } => {
+        Body::Append { previous, previous_term, commit, entries }
+        | Body::Lend { previous, previous_term, commit, entries } => {
             [previous.0, previous_term.0, commit.0].into_iter().for_each(|field| head.put_u64(field));
             head.put_u32(entries.len() as u32);
             for entry in entries {
@@ -168,7 +170,10 @@ pub fn decode(frame: Bytes) -> Result<Message, WireError> {
 fn decode_body(kind: u8, flags: u8, shard: ShardId, rest: &mut Reader) -> Result<Body, WireError> {
     let is_set = |flag: u8| flags & flag != 0;
     Ok(match kind {
-        1 => decode_append(shard, rest)?,
+        1 => {
+            let (previous, previous_term, commit, entries) = decode_entries(shard, rest)?;
+            Body::Append { previous, previous_term, commit, entries }
+        }
         2 => {
             let (index, commit) = (rest.index()?, rest.index()?);
             let reject = if is_set(REJECT) {
@@ -212,11 +217,18 @@ fn decode_body(kind: u8, flags: u8, shard: ShardId, rest: &mut Reader) -> Result
             let size = rest.u32()? as usize;
             Body::Snapshot(Snapshot { index, term, voters, state: rest.take(size)? })
         }
+        9 => {
+            let (previous, previous_term, commit, entries) = decode_entries(shard, rest)?;
+            Body::Lend { previous, previous_term, commit, entries }
+        }
         other => return Err(WireError::Kind(other)),
     })
 }
 
-fn decode_append(shard: ShardId, rest: &mut Reader) -> Result<Body, WireError> {
+/// What stands before the first entry, the sender's commit index, and the entries.
+type Consecutive = (LogIndex, Term, LogIndex, Vec<Entry>);
+
+fn decode_entries(shard: ShardId, rest: &mut Reader) -> Result<Consecutive, WireError> {
     let (previous, previous_term, commit) = (rest.index()?, Term(rest.u64()?), rest.index()?);
     let count = rest.u32()? as usize;
     if count > ENTRY_COUNT_MAX {
@@ -250,7 +262,7 @@ fn decode_append(shard: ShardId, rest: &mut Reader) -> Result<Body, WireError> {
     for (entry, (_, _, _, payload_size)) in entries.iter_mut().zip(&table) {
         entry.payload = Payload::from(rest.take(*payload_size)?);
     }
-    Ok(Body::Append { previous, previous_term, commit, entries })
+    Ok((previous, previous_term, commit, entries))
 }
 
 struct Reader(Bytes);

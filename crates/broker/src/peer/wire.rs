@@ -86,9 +86,15 @@ pub fn frame_size(size: [u8; SIZE_BYTES], max: usize) -> Result<usize, WireError
     Ok(size + SIZE_BYTES)
 }
 
-/// The frame of a message in pieces, payload as it lies in memory, for a connection of this level.
+/// The frame of a message in pieces, payload as it lies in memory, for a connection of this level; none when that has no such message.
 pub fn encode(message: &PeerMessage, level: Level) -> Vec<Bytes> {
     match message {
+        // An older version goes without: it is help and no promise.
+        PeerMessage::Consensus(consensus::Message { body: consensus::Body::Lend { .. }, .. })
+            if level < 2 =>
+        {
+            Vec::new()
+        }
         PeerMessage::Consensus(message) => consensus::encode(message),
         PeerMessage::Beat(beat) => vec![encode_beat(beat, level)],
         PeerMessage::Pass(number, passed) => vec![frame(KIND_PASS, &(number, passed))],
@@ -126,7 +132,11 @@ fn decode_beat(body: &[u8], level: Level) -> Result<Beat, WireError> {
 pub fn decode(bytes: Bytes, level: Level) -> Result<PeerMessage, WireError> {
     let kind = *bytes.get(HEAD - 1).ok_or(WireError::Short)?;
     if kind < KIND_OWN {
-        return consensus::decode(bytes).map(PeerMessage::Consensus);
+        let message = consensus::decode(bytes)?;
+        return match message.body {
+            consensus::Body::Lend { .. } if level < 2 => Err(WireError::Kind(kind)),
+            _ => Ok(PeerMessage::Consensus(message)),
+        };
     }
     let body = body(&bytes, FRAME_SIZE_MAX)?;
     match kind {

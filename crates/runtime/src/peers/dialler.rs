@@ -297,6 +297,9 @@ impl Dialler<'_> {
     /// Adds a message's frame to what goes out.
     fn frame(&self, message: &PeerMessage, level: Level, output: &mut VecDeque<Bytes>) {
         let pieces = encode(message, level);
+        if pieces.is_empty() {
+            return;
+        }
         let head =
             pieces.first().and_then(|piece| piece.first_chunk::<SIZE_BYTES>()).expect("a frame has a size");
         if let Err(error) = frame_size(*head, usize::MAX) {

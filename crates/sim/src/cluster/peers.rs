@@ -128,6 +128,13 @@ impl World {
         }
         let level = self.peers.way(from, to).level;
         let bytes: Bytes = wire::encode(message, level).concat().into();
+        if bytes.is_empty() {
+            return self.counters.count("peers: message that an older version does not know");
+        }
+        if let PeerMessage::Consensus(consensus::Message { body: consensus::Body::Lend { .. }, .. }) = message
+        {
+            self.counters.count("peers: entries lent to a candidate");
+        }
         if matches!(message, PeerMessage::Range(_)) {
             self.counters.count("peers: range for a replica far behind");
         }

@@ -198,6 +198,9 @@ impl Cluster {
                     let to = to.0 as usize - 1;
                     let level = self.places[at].level.min(self.places[to].level);
                     let frame: Bytes = wire::encode(&message, level).concat().into();
+                    if frame.is_empty() {
+                        continue;
+                    }
                     let earliest = self.now.plus(Duration::from_micros(50 + self.random.below(300)));
                     let last = self.arrivals.entry((at, to, message.stream())).or_default();
                     *last = earliest.max(last.plus(Duration::from_nanos(1)));
