@@ -63,11 +63,10 @@ impl Group {
     ) {
         let Some(last) = entries.last().map(|entry| (entry.term.0, entry.index.0)) else { return };
         let raft = &mut self.node.raft;
-        let is_led = raft.state == StateRole::Leader || raft.leader_id != INVALID_ID;
+        let follows = raft.leader_id != INVALID_ID;
         let own = (raft.raft_log.last_term(), raft.raft_log.last_index());
-        let is_newer = last > own && last.0 >= self.followed;
-        let is_unchecked = self.config.has(Mutant::LoanUnchecked);
-        if is_led || !is_newer && !is_unchecked {
+        let is_sound = !follows && last > own && last.0 >= self.followed;
+        if raft.state == StateRole::Leader || !is_sound && !self.config.has(Mutant::LoanUnchecked) {
             return;
         }
         // What is committed here is the same in the loan, or the loan does not fit.
