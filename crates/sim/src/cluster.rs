@@ -327,8 +327,7 @@ impl World {
     }
 
     fn live_through(&mut self) -> Result<(), Failure> {
-        (0..self.hosts.len()).for_each(|at| self.queue.after(Duration::ZERO, Happening::Start(at)));
-        self.add_client(|context| Box::new(Admin::new(context)));
+        self.begin();
         let chaos_end = self.queue.now().plus(CHAOS_MAX);
         self.until(chaos_end, |world| Admin::has_topics(&world.topics))?;
         self.add_clients();
@@ -342,6 +341,12 @@ impl World {
             return Err(failure);
         }
         self.finish()
+    }
+
+    /// All nodes start, and the topics are about to be made.
+    fn begin(&mut self) {
+        (0..self.hosts.len()).for_each(|at| self.queue.after(Duration::ZERO, Happening::Start(at)));
+        self.add_client(|context| Box::new(Admin::new(context)));
     }
 
     /// The clients come to an end, every partition is read to its own, and the checkers judge.

@@ -173,7 +173,7 @@ impl World {
 
     /// The process is stopped for a while, and everything waits for it.
     fn pause(&mut self, at: HostIndex) {
-        if self.hosts[at].live.is_none() || self.hosts[at].held.is_some() {
+        if !self.hosts[at].runs() {
             return;
         }
         let wait = Duration::from_millis(self.dice.skewed(10, PAUSE_MILLIS_MAX));
@@ -182,7 +182,7 @@ impl World {
 
     pub(super) fn pause_for(&mut self, at: HostIndex, wait: Duration) {
         let host = &mut self.hosts[at];
-        if host.live.is_none() || host.held.is_some() {
+        if !host.runs() {
             return;
         }
         self.counters.count("world: process paused");

@@ -9,7 +9,7 @@ use crate::outcome::Failure;
 use broker::config::Given;
 use broker::level::{Level, NEWEST};
 use broker::request::{ClientInfo, ConnectionId, Endpoint, Token};
-use broker::{Effect, Event, LogLevel, Node, NodeConfig, Response};
+use broker::{Effect, Event, LogLevel, Node, NodeConfig, Response, Status};
 use kafka::frame::FrameReader;
 use kafka::session::{Pending, Session, SessionConfig, SessionError, Step};
 use model::{Mono, NodeId, Now, TopicId, WallMs};
@@ -82,6 +82,11 @@ impl Host {
         self.disk.take_elapsed() + self.frozen_until.since(now)
     }
 
+    /// Whether a process runs here and is not stopped.
+    pub fn runs(&self) -> bool {
+        self.live.is_some() && self.held.is_none()
+    }
+
     /// What the host's wall clock shows.
     fn wall(&self, mono: Mono) -> WallMs {
         let millis = (mono.0 / 1_000_000) as i64;
@@ -101,7 +106,7 @@ pub fn host_of(node: NodeId) -> HostIndex {
 
 /// The node of one life.
 pub struct Live {
-    pub node: Node,
+    node: Node,
     pub wal: Wal<SimDisk>,
     pub segments: Segments<SimDisk>,
     pub reader: Reader<SimDisk>,
@@ -396,7 +401,7 @@ impl World {
     // The node
 
     /// Both clocks of a host.
-    pub(super) fn now(&mut self, at: HostIndex) -> Now {
+    fn now(&mut self, at: HostIndex) -> Now {
         let mono = self.queue.now();
         let wall = self.hosts[at].wall(mono);
         self.node_clock_ms = self.node_clock_ms.max(wall.0);
@@ -430,17 +435,21 @@ impl World {
     }
 
     fn status_of(&mut self, at: HostIndex) -> String {
-        let now = self.now(at);
-        let Some(live) = &mut self.hosts[at].live else { return format!("node {} is down", at + 1) };
-        let mut effects = Vec::new();
-        live.node.step(now, Event::Observe(Token(0)), &mut effects);
-        let status = effects.into_iter().find_map(|effect| match effect {
-            Effect::Status(_, status) => Some(status),
-            _ => None,
-        });
+        let status = self.observe(at);
+        let Some(live) = &self.hosts[at].live else { return format!("node {} is down", at + 1) };
         let lanes = live.lanes.each_ref().map(LaneQueue::load);
-
         format!("node {}: {status:?}, lanes {lanes:?}", at + 1)
+    }
+
+    /// How a node is; `None` when it is down.
+    pub(super) fn observe(&mut self, at: HostIndex) -> Option<Status> {
+        let now = self.now(at);
+        let mut effects = Vec::new();
+        self.hosts[at].live.as_mut()?.node.step(now, Event::Observe(Token(0)), &mut effects);
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Status(_, status) => Some(*status),
+            _ => None,
+        })
     }
 
     fn set_timer(&mut self, at: HostIndex) {

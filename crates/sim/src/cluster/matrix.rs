@@ -13,13 +13,10 @@ pub mod watch;
 
 use super::client::Ids;
 use super::client::admin::Admin;
-use super::host::Host;
 use super::swarm::{self, Swarm};
 use super::{HEALED_MAX, Happening, Mutant, World};
 use crate::dice::Dice;
 use crate::outcome::{Failure, Outcome};
-use broker::request::Token;
-use broker::{Effect, Event};
 pub use row::Row;
 use script::Script;
 use std::time::Duration;
@@ -74,8 +71,7 @@ impl World {
     }
 
     fn live_by_script(&mut self) -> Result<(), Failure> {
-        (0..self.hosts.len()).for_each(|at| self.queue.after(Duration::ZERO, Happening::Start(at)));
-        self.add_client(|context| Box::new(Admin::new(context)));
+        self.begin();
         let end = self.queue.now().plus(HEALED_MAX);
         if !self.until(end, |world| Admin::has_topics(&world.topics))? {
             return Err(self.unsettled("topics are made in a calm world", |_| false));
@@ -123,23 +119,14 @@ impl World {
 
     /// Every node runs, is ready, and says that the next one may go.
     fn is_whole(&mut self) -> bool {
-        (0..self.hosts.len()).all(|at| {
-            let now = self.now(at);
-            let Some(live) = &mut self.hosts[at].live else { return false };
-            let mut effects = Vec::new();
-            live.node.step(now, Event::Observe(Token(0)), &mut effects);
-            effects.into_iter().any(|effect| match effect {
-                Effect::Status(_, status) => status.ready && status.must_stay.is_empty(),
-                _ => false,
-            })
-        })
+        (0..self.hosts.len())
+            .all(|at| self.observe(at).is_some_and(|status| status.ready && status.must_stay.is_empty()))
     }
 
     /// Notes since when too few nodes run.
     pub(super) fn look_for_majority(&mut self) {
-        let runs = |host: &&Host| host.live.is_some() && host.held.is_none();
         let now = self.queue.now();
-        let is_majority = self.hosts.iter().filter(runs).count() > self.hosts.len() / 2;
+        let is_majority = self.hosts.iter().filter(|host| host.runs()).count() > self.hosts.len() / 2;
         let since = self.watch.minority_since.take().filter(|_| !is_majority);
         self.watch.minority_since = since.or((!is_majority).then_some(now));
     }
