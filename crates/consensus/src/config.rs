@@ -27,6 +27,9 @@ pub struct Config {
     pub uncommitted_bytes_max: u64,
     /// Bytes of committed entries in one `Ready` (at least one entry always goes).
     pub committed_bytes_max: u64,
+    /// Followers hear of a commit at once. Otherwise they hear of it with the next entries, at the latest after two ticks:
+    /// half the messages, for shards whose leader alone answers from what is committed.
+    pub tells_commits: bool,
     /// For the simulator only.
     pub mutant: Option<Mutant>,
 }
@@ -45,6 +48,7 @@ impl Config {
             appends_inflight_max: 256,
             uncommitted_bytes_max: 256 << 20,
             committed_bytes_max: 16 << 20,
+            tells_commits: true,
             mutant: None,
         }
     }
@@ -66,6 +70,7 @@ impl Config {
             // raft 0.7 appends entries to a message that waits without looking at where that begins; after a step back the two do
             // not meet. `translate` joins messages that do.
             batch_append: false,
+            skip_bcast_commit: !self.tells_commits,
             max_committed_size_per_ready: self.committed_bytes_max,
             ..raft::Config::default()
         }

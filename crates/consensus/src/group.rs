@@ -108,6 +108,8 @@ pub struct Group {
     /// Ticks that each follower has been taking a snapshot for.
     snapshot_ticks: BTreeMap<u64, usize>,
     halt: Option<Halt>,
+    /// The commit index at the last tick.
+    committed_at_tick: u64,
     /// The last term in which this replica led, or knew whom to follow. After a start, the term that it had.
     followed: u64,
     /// Loans that are to be sent.
@@ -141,6 +143,7 @@ impl Group {
             uncommitted_bytes: 0,
             snapshot_ticks: BTreeMap::new(),
             halt: None,
+            committed_at_tick: 0,
             followed: hard_state.term.0,
             loans: Vec::new(),
             bad_reads: Vec::new(),
@@ -164,7 +167,26 @@ impl Group {
             self.draw_timeout();
         }
         self.give_up_stuck_snapshots();
+        self.tell_old_commits();
         self.settle();
+    }
+
+    /// Tells followers what they have not heard of since the last tick: no entries came behind it.
+    fn tell_old_commits(&mut self) {
+        let old = std::mem::replace(&mut self.committed_at_tick, self.node.raft.raft_log.committed);
+        if self.config.tells_commits || !self.is_leader() {
+            return;
+        }
+        let tracked = self.node.raft.prs().iter();
+        let behind = tracked.filter(|(id, progress)| {
+            **id != self.config.node
+                && progress.state == ProgressState::Replicate
+                && progress.committed_index < old
+        });
+        let behind: Vec<u64> = behind.map(|(id, _)| *id).collect();
+        for peer in behind {
+            self.node.raft.send_append(peer);
+        }
     }
 
     /// False when ticks change nothing: nobody else votes.

@@ -154,9 +154,14 @@ impl Trio {
     }
 
     fn of(nodes: u64) -> Trio {
+        Trio::with(nodes, true)
+    }
+
+    fn with(nodes: u64, tells_commits: bool) -> Trio {
         let group = |node| {
             let voters = (1..=nodes).collect();
-            let config = Config { seed: 7, append_bytes_max: 200, ..Config::new(SHARD, node, voters) };
+            let config =
+                Config { seed: 7, append_bytes_max: 200, tells_commits, ..Config::new(SHARD, node, voters) };
             Group::new(config, Restored::default()).unwrap()
         };
         Trio {
@@ -321,6 +326,32 @@ fn three_elect_replicate_and_fail_over_through_the_vote_filter() {
     assert_eq!(trio.at(1).leader(), Some(2));
     let (descriptor, payload) = command("x");
     assert_eq!(trio.at(1).propose(descriptor, payload), Err(ProposeError::NotLeader { leader: Some(2) }));
+}
+
+#[test]
+fn followers_hear_of_a_commit_with_the_next_entries_or_within_two_ticks() {
+    let mut trio = Trio::with(3, false);
+    trio.at(1).campaign();
+    trio.run();
+    propose(trio.at(1), "a");
+    trio.run();
+    assert_eq!(trio.applied, [vec!["a"], vec![], vec![]]);
+    propose(trio.at(1), "b");
+    trio.run();
+    assert_eq!(trio.applied, [vec!["a", "b"], vec!["a"], vec!["a"]]);
+    trio.cut = vec![3];
+    trio.tick(1);
+    trio.tick(1);
+    assert_eq!(trio.applied, [vec!["a", "b"], vec!["a", "b"], vec!["a"]]);
+    trio.cut.clear();
+    trio.tick(1);
+    assert_eq!(trio.applied, vec![vec!["a", "b"]; 3], "what was lost is told again");
+    let messages = |trio: &mut Trio| {
+        std::iter::from_fn(|| trio.at(1).ready()).map(|ready| ready.send.len()).sum::<usize>()
+    };
+    trio.at(1).tick();
+    trio.at(1).tick();
+    assert_eq!(messages(&mut trio), 0, "who knows it is told nothing");
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub(super) fn shard(
     let mut raft = consensus::Config::new(id, raft_id(config.node), voters);
     raft.seed = config.seed;
     raft.mutant = config.consensus_mutant;
+    // Every node answers from the metadata shard; from the others those that lead.
+    raft.tells_commits = id == ShardId::METADATA;
     let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
     let coordinator = Coordinator::new(group_config(config), config.seed ^ u64::from(id.0));
     Ok(Shard::new(id, group, coordinator, config.mutant))

@@ -111,6 +111,7 @@ impl Process {
             let mut config = Config::new(shard, start.node, (1..=start.nodes).collect());
             (config.seed, config.mutant) = (start.seed, start.mutant);
             config.append_bytes_max = start.append_bytes_max;
+            config.tells_commits = shard.0 % 2 == 0;
             let state =
                 image.checkpoint.as_ref().map_or_else(Applied::default, |kept| Applied::decode(&kept.state));
             let restored = Restored {
