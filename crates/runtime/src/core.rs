@@ -238,6 +238,7 @@ impl Core {
                 other => rest.push(other),
             }
         }
+        let mut sends = false;
         for effect in rest {
             match effect {
                 Effect::Start { .. } => unreachable!("started above"),
@@ -265,9 +266,13 @@ impl Core {
                 Effect::Log(LogLevel::Info, line) => tracing::info!("{line}"),
                 Effect::Send { to, message } => {
                     self.peers.as_ref().expect("a node of one sends nothing").send(to, message);
+                    sends = true;
                 }
                 Effect::Stop(reason) => stop = Some(reason),
             }
+        }
+        if let Some(peers) = self.peers.as_ref().filter(|_| sends) {
+            peers.flush();
         }
         (here, stop)
     }

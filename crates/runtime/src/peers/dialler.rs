@@ -3,18 +3,16 @@
 
 use super::backoff::Backoff;
 use super::outbox::Outbox;
+use super::writer::Writer;
 use super::{LAST_MESSAGES_MAX, Peer, Peers, STALL_MAX};
 use crate::complaint::left_out_note;
 use crate::core::Input;
-use crate::listener::display;
 use broker::level::Level;
 use broker::peer::wire::{
-    Greeting, HELLO_SIZE_MAX, Hello, SIZE_BYTES, decode_greeting, encode, encode_hello, frame_size,
+    Greeting, HELLO_SIZE_MAX, Hello, SIZE_BYTES, decode_greeting, encode_hello, frame_size,
 };
-use broker::peer::{Link, PeerMessage, Stream};
-use bytes::{Buf, Bytes};
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use broker::peer::{Link, Stream};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,10 +25,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const GREETING_MAX: Duration = Duration::from_secs(5);
 /// Pause after a greeting that refuses: nothing changes until somebody changes a setting.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
-/// Messages taken from the outbox at once, bytes.
-const TAKE_BYTES_MAX: usize = 1 << 20;
-/// Pieces of frames given to the system in one write.
-const WRITE_PIECES_MAX: usize = 64;
 
 /// Why no connection came about.
 #[derive(Debug)]
@@ -87,6 +81,7 @@ impl Dialler<'_> {
             let pause = match connected {
                 Ok((socket, level)) => {
                     let since = Instant::now();
+                    let socket = Arc::new(socket);
                     self.opened();
                     let end = self.serve(&socket, level).await;
                     drop(socket);
@@ -111,11 +106,6 @@ impl Dialler<'_> {
 
     fn outbox(&self) -> &Outbox {
         &self.peer.outboxes[self.stream as usize]
-    }
-
-    /// The peer as a log line names it.
-    fn name(&self) -> String {
-        format!("node {} at {}", self.peer.node.0, display(&self.peer.address.given))
     }
 
     fn tell(&self, link: Link) {
@@ -189,7 +179,7 @@ impl Dialler<'_> {
             Stream::Beats => {}
             Stream::Log => {
                 if let Some(left_out) = self.peers.complaints.admit(Instant::now()) {
-                    tracing::info!("connected to {}{}", self.name(), left_out_note(left_out));
+                    tracing::info!("connected to {}{}", self.peer.name(), left_out_note(left_out));
                 }
                 self.tell(Link::Up);
             }
@@ -206,7 +196,7 @@ impl Dialler<'_> {
         if self.stream == Stream::Log
             && let Some(left_out) = self.peers.complaints.admit(Instant::now())
         {
-            tracing::warn!("lost the connection to {}: {why}{}", self.name(), left_out_note(left_out));
+            tracing::warn!("lost the connection to {}: {why}{}", self.peer.name(), left_out_note(left_out));
         }
         if self.stream != Stream::Beats {
             self.tell(Link::Lost);
@@ -221,21 +211,21 @@ impl Dialler<'_> {
                 if self.stream == Stream::Log {
                     self.tell(Link::Refused);
                 }
-                let line = format!("nobody answers for {}; trying on", self.name());
+                let line = format!("nobody answers for {}; trying on", self.peer.name());
                 if repeats.admit(&line, Instant::now()) {
                     tracing::info!("{line}");
                 }
                 None
             }
             Failure::Unreachable(why) => {
-                let line = format!("cannot reach {}: {why}; trying on", self.name());
+                let line = format!("cannot reach {}: {why}; trying on", self.peer.name());
                 if repeats.admit(&line, Instant::now()) {
                     tracing::warn!("{line}");
                 }
                 None
             }
             Failure::Refused(why) => {
-                let line = format!("{} refuses this node: {why}; trying on", self.name());
+                let line = format!("{} refuses this node: {why}; trying on", self.peer.name());
                 if repeats.admit(&line, Instant::now()) {
                     tracing::error!("{line}");
                 }
@@ -244,40 +234,36 @@ impl Dialler<'_> {
             Failure::Expelled(why) => {
                 self.peers
                     .driver
-                    .leave(Input::Expelled(format!("{} sent this node away: {why}", self.name())));
+                    .leave(Input::Expelled(format!("{} sent this node away: {why}", self.peer.name())));
                 Some(REFUSED_PAUSE)
             }
         }
     }
 
     /// Sends until the connection ends.
-    async fn serve(&self, socket: &TcpStream, level: Level) -> End {
-        let outbox = self.outbox();
-        let mut output = VecDeque::new();
-        let mut taken = Vec::new();
-        let mut written_since = Instant::now();
+    async fn serve(&self, socket: &Arc<TcpStream>, level: Level) -> End {
+        *self.outbox().writer() = Some(Writer::new(socket.clone(), level));
+        let end = self.write_on(socket).await;
+        *self.outbox().writer() = None;
+        end
+    }
+
+    async fn write_on(&self, socket: &TcpStream) -> End {
         loop {
             tokio::task::consume_budget().await;
-            if output.is_empty() {
-                outbox.take(&mut taken, TAKE_BYTES_MAX);
-                taken.drain(..).for_each(|message| self.frame(&message, level, &mut output));
-                written_since = Instant::now();
-            }
-            if !output.is_empty() {
-                match write(socket, &mut output) {
-                    Ok(count) => {
-                        self.peers.counters.peer_bytes_out.add(count as u64);
-                        written_since = Instant::now();
-                        continue;
-                    }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            let stuck_since = {
+                let mut writer = self.outbox().writer();
+                let writer = writer.as_mut().expect("it is there until this ends");
+                match self.peers.write_some(self.peer, self.stream, writer) {
+                    Ok(0) if self.peers.is_stopping() => return End::Stopped,
+                    Ok(0) => None,
+                    Ok(_) => continue,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => writer.stuck_since(),
                     Err(error) => return End::Broken(error.to_string()),
                 }
-            } else if self.peers.is_stopping() {
-                return End::Stopped;
-            }
-            let writes = !output.is_empty();
+            };
+            let writes = stuck_since.is_some();
+            let late = stuck_since.unwrap_or_else(Instant::now) + STALL_MAX;
             tokio::select! {
                 ready = socket.readable() => if let Some(end) = ready.map_or_else(broken, |()| heard(socket)) {
                     return end;
@@ -285,29 +271,13 @@ impl Dialler<'_> {
                 ready = socket.writable(), if writes => if let Err(error) = ready {
                     return End::Broken(error.to_string());
                 },
-                () = outbox.filled(), if !writes => {}
-                () = sleep_until((written_since + STALL_MAX).into()), if writes => {
+                () = self.outbox().filled(), if !writes => {}
+                () = sleep_until(late.into()), if writes => {
                     return End::Broken(format!("it took nothing for {STALL_MAX:?}"));
                 }
                 () = self.peers.stopped(), if !writes => {}
             }
         }
-    }
-
-    /// Adds a message's frame to what goes out.
-    fn frame(&self, message: &PeerMessage, level: Level, output: &mut VecDeque<Bytes>) {
-        let pieces = encode(message, level);
-        if pieces.is_empty() {
-            return;
-        }
-        let head =
-            pieces.first().and_then(|piece| piece.first_chunk::<SIZE_BYTES>()).expect("a frame has a size");
-        if let Err(error) = frame_size(*head, usize::MAX) {
-            tracing::error!("a message to {} cannot be sent: {error}", self.name());
-            self.peers.lost(self.peer.node, self.outbox().lose());
-            return;
-        }
-        output.extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
     }
 }
 
@@ -323,28 +293,6 @@ fn heard(socket: &TcpStream) -> Option<End> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
         Err(error) => broken(error),
     }
-}
-
-/// Writes as much as the socket takes at once.
-fn write(socket: &TcpStream, output: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    let mut slices: [IoSlice<'_>; WRITE_PIECES_MAX] = std::array::from_fn(|_| IoSlice::new(&[]));
-    let mut count = 0;
-    for (slice, piece) in slices.iter_mut().zip(&*output) {
-        *slice = IoSlice::new(piece);
-        count += 1;
-    }
-    let written = socket.try_write_vectored(&slices[..count])?;
-    let mut rest = written;
-    while rest > 0 {
-        let front = output.front_mut().expect("what was written was there");
-        let step = rest.min(front.len());
-        front.advance(step);
-        rest -= step;
-        if front.is_empty() {
-            output.pop_front();
-        }
-    }
-    Ok(written)
 }
 
 async fn read_greeting(socket: &mut TcpStream) -> Result<Greeting, Failure> {

@@ -2,7 +2,7 @@
 //! dialled; on what it accepted it only reads. So a connection is one way, in order, and its two ends need no agreement on
 //! who dials (docs/nodes.md).
 //!
-//! Out: `core` → `outbox` → `dialler` → socket. In: socket → `acceptor` → `frames` → `driver` → `core`. Diallers have a thread of
+//! Out: `core` → `outbox` → `writer` → socket. In: socket → `acceptor` → `frames` → `driver` → `core`. Diallers have a thread of
 //! their own: whoever runs the core may wait for the disk, and what it sent before must not wait with it.
 
 mod acceptor;
@@ -14,6 +14,7 @@ mod outbox;
 mod register;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use register::Birth;
 
@@ -21,6 +22,7 @@ use crate::complaint::{Complaints, Repeats};
 use crate::core::Input;
 use crate::counters::Counters;
 use crate::driver::Driver;
+use crate::listener::display;
 use address::Address;
 use broker::config::Voter;
 use broker::level::Levels;
@@ -65,6 +67,13 @@ struct Peer {
     outboxes: [Outbox; Stream::ALL.len()],
     /// A new process of the peer said hello: diallers that wait for their next try need not wait longer.
     came: [Notify; Stream::ALL.len()],
+}
+
+impl Peer {
+    /// As a log line names it.
+    fn name(&self) -> String {
+        format!("node {} at {}", self.node.0, display(&self.address.given))
+    }
 }
 
 /// All of them.
@@ -136,7 +145,7 @@ impl Peers {
         })
     }
 
-    /// Sends a message, or tells the node that it is lost. Never waits.
+    /// Sends a message with the next `flush`, or tells the node that it is lost. Never waits.
     pub fn send(&self, to: NodeId, message: PeerMessage) {
         let peer = self.peers.iter().find(|peer| peer.node == to).expect("a node sends to voters only");
         let put = peer.outboxes[message.stream() as usize].put(message);

@@ -1,9 +1,10 @@
-//! Messages that wait for one connection to a peer. The core puts them in and never waits; the dialler takes them out, several
-//! at a time. What finds no room, or no connection, is dropped: consensus sends it again, but it has to hear of the loss.
+//! Messages that wait for one connection to a peer. The core puts them in and never waits; the connection's writer takes them
+//! out, several at a time. What finds no room, or no connection, is dropped: consensus sends it again, but it has to hear of the loss.
 
+use super::writer::Writer;
 use broker::peer::{PeerMessage, Stream};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use tokio::sync::Notify;
 
 /// Bytes that wait for the connection of the log. Consensus keeps far less under way to one replica of one shard.
@@ -17,6 +18,8 @@ pub struct Outbox {
     stream: Stream,
     bytes_max: usize,
     state: Mutex<State>,
+    /// The open connection. Whoever holds it writes; it is locked before `state`.
+    writer: Mutex<Option<Writer>>,
     filled: Notify,
 }
 
@@ -55,10 +58,10 @@ impl Outbox {
 
     /// An empty one that keeps so many bytes.
     pub fn with_limit(stream: Stream, bytes_max: usize) -> Outbox {
-        Outbox { stream, bytes_max, state: Mutex::default(), filled: Notify::new() }
+        Outbox { stream, bytes_max, state: Mutex::default(), writer: Mutex::default(), filled: Notify::new() }
     }
 
-    /// Adds a message behind the others.
+    /// Adds a message behind the others. Somebody has to write it then, or to `wake` the dialler.
     pub fn put(&self, message: PeerMessage) -> Put {
         let mut state = self.state();
         if self.stream == Stream::Beats {
@@ -66,8 +69,6 @@ impl Outbox {
             if state.is_open {
                 state.waiting.clear();
                 state.waiting.push_back(message);
-                drop(state);
-                self.filled.notify_one();
             }
             return Put::Kept;
         }
@@ -76,13 +77,8 @@ impl Outbox {
         if !state.is_open || state.bytes > 0 && state.bytes + size > self.bytes_max {
             return state.lose();
         }
-        let was_empty = state.waiting.is_empty();
         state.bytes += size;
         state.waiting.push_back(message);
-        drop(state);
-        if was_empty {
-            self.filled.notify_one();
-        }
         Put::Kept
     }
 
@@ -123,6 +119,31 @@ impl Outbox {
             into.push(message);
             state.is_told = false;
         }
+    }
+
+    /// Bytes of the messages that wait, those of beats not counted; `None`: none waits.
+    pub fn waiting_bytes(&self) -> Option<usize> {
+        let state = self.state();
+        (!state.waiting.is_empty()).then_some(state.bytes)
+    }
+
+    /// The open connection, if there is one.
+    pub fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As `writer`; `None` when somebody else has it.
+    pub fn try_writer(&self) -> Option<MutexGuard<'_, Option<Writer>>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The dialler looks again whether something waits.
+    pub fn wake(&self) {
+        self.filled.notify_one();
     }
 
     /// Waits until something may be there.

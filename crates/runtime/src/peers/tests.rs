@@ -48,6 +48,11 @@ impl End {
         End { peers, driver, thread: Some(thread) }
     }
 
+    fn send(&self, to: NodeId, message: PeerMessage) {
+        self.peers.send(to, message);
+        self.peers.flush();
+    }
+
     /// Takes what came that `choose` wants; the rest is kept.
     fn take<T>(&self, choose: impl Fn(&Input) -> Option<T>) -> Vec<T> {
         let mut chosen = Vec::new();
@@ -165,7 +170,7 @@ async fn nodes_of_two_levels_speak_the_older_one() {
     };
     // The connection of the beats may come about later than that of the log.
     let came = until("a beat", || {
-        newer.peers.send(ONE, PeerMessage::Beat(Box::new(beat.clone())));
+        newer.send(ONE, PeerMessage::Beat(Box::new(beat.clone())));
         older
             .take(|input| match input {
                 Input::Peer { message: PeerMessage::Beat(beat), .. } => Some(beat.clone()),
@@ -255,8 +260,8 @@ async fn messages_come_in_order_small_and_large() {
             13 => append(2, 3, vec![number as u8; 70_000].into()),
             _ => pass(number),
         });
-        one.peers.send(TWO, sent[number as usize].clone());
-        two.peers.send(ONE, pass(number));
+        one.send(TWO, sent[number as usize].clone());
+        two.send(ONE, pass(number));
     }
     assert!(two.messages(sent.len()).await == sent);
     assert!(one.messages(300).await == (0..300).map(pass).collect::<Vec<_>>());
@@ -276,9 +281,9 @@ async fn a_peer_that_goes_and_comes_back_is_told() {
     one.link(Link::Refused).await;
     let two = End::start(TWO, birth(2, 13), &voters, listen_again(second).await);
     one.link(Link::Up).await;
-    one.peers.send(TWO, pass(1));
+    one.send(TWO, pass(1));
     assert_eq!(two.messages(1).await, [pass(1)]);
-    two.peers.send(ONE, pass(2));
+    two.send(ONE, pass(2));
     assert_eq!(one.messages(1).await, [pass(2)]);
     one.stop().await;
     two.stop().await;
@@ -288,10 +293,10 @@ async fn a_peer_that_goes_and_comes_back_is_told() {
 async fn what_waits_goes_out_before_the_end() {
     let (one, two, _) = pair().await;
     for number in 0..2000 {
-        one.peers.send(TWO, pass(number));
+        one.send(TWO, pass(number));
     }
     let last = append(2, 3, vec![1; 8 << 20].into());
-    one.peers.send(TWO, last.clone());
+    one.send(TWO, last.clone());
     one.stop().await;
     assert!(two.messages(2001).await.last() == Some(&last));
     two.stop().await;
@@ -424,10 +429,10 @@ async fn a_peer_that_takes_nothing_loses_messages_and_then_its_connection() {
     one.link(Link::Up).await;
     let payload = Bytes::from(vec![1; 8 << 20]);
     while one.peers.counters.peer_messages_dropped.get() == 0 {
-        one.peers.send(TWO, append(2, 3, payload.clone()));
+        one.send(TWO, append(2, 3, payload.clone()));
     }
     one.link(Link::Lost).await;
-    one.peers.send(TWO, append(2, 3, payload.clone()));
+    one.send(TWO, append(2, 3, payload.clone()));
     // It is told again when the connection ends, and another one comes about.
     one.link(Link::Lost).await;
     one.link(Link::Up).await;
