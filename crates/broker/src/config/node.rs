@@ -127,6 +127,8 @@ pub struct NodeSettings {
     pub checkpoint_bytes: usize,
     /// `sternpost.wal.held.bytes.max`.
     pub wal_held_bytes_max: u64,
+    /// `sternpost.catch.up.rate`, bytes per second.
+    pub catch_up_rate: u64,
     /// Values by name with where they come from; names without an entry stand at their defaults.
     values: BTreeMap<String, Vec<(ConfigSource, String)>>,
 }
@@ -392,6 +394,7 @@ fn typed(values: BTreeMap<String, Vec<(ConfigSource, String)>>) -> Result<NodeSe
         tail_bytes_max: read.size("sternpost.tail.bytes.max")?,
         checkpoint_bytes: read.size("sternpost.checkpoint.bytes")?,
         wal_held_bytes_max: read.size("sternpost.wal.held.bytes.max")? as u64,
+        catch_up_rate: read.size("sternpost.catch.up.rate")? as u64,
         values,
     })
 }

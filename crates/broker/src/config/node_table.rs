@@ -246,4 +246,12 @@ pub const ACTIVE: &[Setting] = &[
         "A checkpoint starts when a restart would read so many bytes of the WAL.",
     )
     .within(Range::from(16 << 20)),
+    Setting::new(
+        "sternpost.catch.up.rate",
+        Long,
+        Some("104857600"),
+        "A node that was away for so long that the others' logs no longer hold what it lacks fetches so many bytes per second at most, so that clients \
+         hardly notice.",
+    )
+    .within(Range::from(1 << 10)),
 ];

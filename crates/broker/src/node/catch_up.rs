@@ -7,7 +7,8 @@
 //! ```
 
 use super::fetch::ReadFor;
-use super::{Node, checkpoint};
+use super::throttle::Throttle;
+use super::{Node, Timer, checkpoint};
 use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::peer::{PeerMessage, Pull, Range, node_of};
@@ -27,7 +28,6 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(2);
 const STATE_BYTES_MAX: usize = consensus::FRAME_SIZE_MAX - (64 << 10);
 
 /// What a node installs, and what it pulls for that.
-#[derive(Default)]
 pub(super) struct CatchUp {
     installs: BTreeMap<usize, Install>,
     /// Those that the checkpoint under way makes the shard's own.
@@ -38,6 +38,25 @@ pub(super) struct CatchUp {
     pub(super) strays: BTreeMap<PartitionId, Vec<SegmentMeta>>,
     pulls: BTreeMap<u64, Pulling>,
     next: u64,
+    throttle: Throttle,
+    /// When the timer rings that was set because of the throttle.
+    resumes: Option<Mono>,
+}
+
+impl CatchUp {
+    /// Nothing to be done; pulls of so many bytes, and so many bytes a second.
+    pub(super) fn new(pull_bytes: u32, rate: u64) -> CatchUp {
+        CatchUp {
+            installs: BTreeMap::new(),
+            finishing: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            next: 0,
+            throttle: Throttle::new(rate, PULLS_MAX as u64 * u64::from(pull_bytes)),
+            resumes: None,
+        }
+    }
 }
 
 /// A state as it came.
@@ -247,7 +266,7 @@ impl Node {
         }
     }
 
-    /// Pulls what is wanted, as far as there is room.
+    /// Pulls what is wanted, as far as there is room and the throttle allows it.
     pub(super) fn pull(&mut self, now: Now, out: &mut Vec<Effect>) {
         if self.catch_up.installs.is_empty() || self.frozen.is_some() || self.checkpoint.is_closing() {
             return;
@@ -272,6 +291,14 @@ impl Node {
                 if self.catch_up.pulls.len() >= PULLS_MAX || bytes >= PULLED_BYTES_MAX {
                     break;
                 }
+                if let Some(opens_at) = self.catch_up.throttle.opens_at(now.mono) {
+                    if self.catch_up.resumes.is_none_or(|at| at <= now.mono) {
+                        self.catch_up.resumes = Some(opens_at);
+                        self.set_timer(opens_at, Timer::Pull);
+                    }
+                    break;
+                }
+                self.catch_up.throttle.take(pull_bytes as usize);
                 bytes += pull_bytes as usize;
                 self.catch_up.next += 1;
                 let number = self.catch_up.next;
@@ -315,6 +342,8 @@ impl Node {
     /// Records that were pulled.
     pub(super) fn on_range(&mut self, range: Range) {
         let Some(pull) = self.catch_up.pulls.remove(&range.number) else { return };
+        let came = range.batches.iter().map(StoredBatch::size).sum();
+        self.catch_up.throttle.correct(self.config.pull_bytes as usize, came);
         if !self.take_range(&pull, range.starts_at, range.batches) {
             // Nothing came of it: it is sent again when its time is up, to another node.
             self.catch_up.pulls.insert(range.number, pull);

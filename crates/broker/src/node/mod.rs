@@ -28,6 +28,7 @@ mod replicas;
 mod retention;
 mod start;
 mod status;
+mod throttle;
 mod topic_pages;
 mod topics;
 
@@ -109,6 +110,8 @@ enum Timer {
     Beat,
     Election,
     Passed(u64),
+    /// Settling is what is due: it pulls.
+    Pull,
 }
 
 /// The group commit under way and the next one.
@@ -584,6 +587,7 @@ impl Node {
                 Timer::Beat => self.beat(now, out),
                 Timer::Election => self.elect(now),
                 Timer::Passed(number) => self.passed_is_due(number, out),
+                Timer::Pull => {}
             }
         }
         for shard in 0..self.shards.len() {

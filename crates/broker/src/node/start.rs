@@ -1,6 +1,7 @@
 //! The start of a node: shards from the checkpoint, entries behind it through consensus, then the catalogue and the shards
 //! are brought to agree. Requests that come meanwhile wait.
 
+use super::catch_up::CatchUp;
 use super::classes::Found;
 use super::levels::check_level;
 use super::pace::Pace;
@@ -101,7 +102,7 @@ impl Node {
             electing: Default::default(),
             volume: None,
             replicating: Default::default(),
-            catch_up: Default::default(),
+            catch_up: CatchUp::new(config.pull_bytes, config.settings.catch_up_rate),
             confirming: Default::default(),
             random: consensus::Random::new(config.seed),
             settings: config.settings.clone(),

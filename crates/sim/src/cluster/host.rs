@@ -220,6 +220,7 @@ impl World {
             given("group.initial.rebalance.delay.ms", "20"),
             given("group.min.session.timeout.ms", "100"),
             given("log.retention.check.interval.ms", &self.swarm.retention_check_millis.to_string()),
+            given("sternpost.catch.up.rate", &self.swarm.catch_up_rate.to_string()),
         ]])?;
         let config = NodeConfig {
             node: node_id(at),

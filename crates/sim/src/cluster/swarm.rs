@@ -249,6 +249,8 @@ pub struct Swarm {
     pub log_kept_bytes: u64,
     /// Of several nodes only: records that one pull asks for, bytes.
     pub pull_bytes: u32,
+    /// Bytes per second that a node which catches up fetches.
+    pub catch_up_rate: u64,
     /// Processes are stopped for a while.
     pub pauses: bool,
     /// Ways between nodes are cut.
@@ -307,6 +309,7 @@ impl Swarm {
         let mut others = dice.clone().fork();
         Swarm {
             pull_bytes: others.skewed(500, 1 << 20) as u32,
+            catch_up_rate: others.skewed(200_000, 1 << 30),
             // Time for elections, and for cuts that last.
             weather_millis_max: dice.skewed(20, 3_000),
             // What a replica lost it gets from the others some day: not yet.
@@ -349,6 +352,7 @@ impl Swarm {
             down_micros_max: 0,
             log_kept_bytes: 1 << 18,
             pull_bytes: 1 << 16,
+            catch_up_rate: 100 << 20,
             pauses: false,
             cuts: false,
             peer_delay_micros_max: 200,
@@ -399,6 +403,7 @@ impl Swarm {
             down_micros_max: 200_000,
             log_kept_bytes: 0,
             pull_bytes: 1 << 20,
+            catch_up_rate: 100 << 20,
             pauses: false,
             cuts: false,
             peer_delay_micros_max: 0,

@@ -58,6 +58,7 @@ pub(super) struct Cluster {
     pub(super) replies: BTreeMap<Token, Response>,
     next_token: u64,
     checkpoint_bytes: usize,
+    catch_up_rate: u64,
     data_shards: u32,
     /// Lines that nodes wrote, counted by their words.
     logged: BTreeMap<String, usize>,
@@ -103,6 +104,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             next_token: 0,
             checkpoint_bytes,
+            catch_up_rate: 1 << 30,
             data_shards,
             logged: BTreeMap::new(),
             may_stop: None,
@@ -135,6 +137,7 @@ impl Cluster {
         (config.settings, _) = parse_node(&[vec![all]]).expect("a known setting");
         config.checkpoint_bytes = self.checkpoint_bytes;
         config.tail_bytes_max = 2 * self.checkpoint_bytes;
+        config.settings.catch_up_rate = self.catch_up_rate;
         let now = self.clock();
         Node::new(config, self.places[at].disk.recovered(), now)
     }

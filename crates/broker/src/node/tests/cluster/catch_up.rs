@@ -48,6 +48,36 @@ fn who_was_away_for_long_catches_up() {
     }
 }
 
+#[test]
+fn catching_up_keeps_to_its_rate() {
+    // Bytes to fetch, and how long it takes.
+    let catch_up = |rate| {
+        let mut c = Cluster::with(2050, 3000);
+        c.catch_up_rate = rate;
+        c.all_ready();
+        assert_eq!(c.create(0, "a", 1), Some(ErrorCode::None));
+        c.kill(2);
+        for mark in 0..200 {
+            assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+        }
+        let bytes: usize = c.read("a", 0).iter().map(StoredBatch::size).sum();
+        c.start(2);
+        c.until("it begins", |c| c.logged.keys().any(|words| words.contains("installing a state")));
+        let time = c.until("it has all", |c| {
+            let node = c.places[2].node.as_ref().expect("it runs");
+            let partitions = node.shards.iter().flat_map(|shard| shard.partitions.values());
+            partitions.map(|partition| partition.log.log_end.0).sum::<i64>() == 200
+        });
+        (bytes, time)
+    };
+    assert!(catch_up(1 << 30).1 < Duration::from_secs(1));
+    let rate = 16 << 10;
+    let (bytes, time) = catch_up(rate);
+    // The first four pulls of 2,000 bytes come at once.
+    let expected = (bytes - 4 * 2_000) as f64 / rate as f64;
+    assert!((0.9..1.2).contains(&(time.as_secs_f64() / expected)), "{time:?} instead of {expected} s");
+}
+
 /// A topic that is deleted while a node still wants its records: they are nowhere any more, and the node goes on without.
 #[test]
 fn a_topic_deleted_meanwhile_is_not_waited_for() {
