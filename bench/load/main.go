@@ -6,6 +6,7 @@
 //	load e2e      open loop at a fixed rate: ack latency and end-to-end latency from the *intended* send time
 //	load failover continuous acks=all production to every partition while -exec runs (kill a node);
 //	              longest gap per partition; then reads everything back: lost, duplicated, reordered
+//	load kills    the same, but breaks the node that leads the most partitions -faults times, and tells the outage of each
 //	load firstack poll until a topic can be created and one record is acknowledged; time since -since
 //	load quorum   who leads the KRaft metadata quorum (peers that answer DescribeQuorum)
 //	load delete   delete topics with a prefix
@@ -50,6 +51,8 @@ var (
 	execAt      = flag.Duration("at", 10*time.Second, "failover: when -exec runs, after warm-up")
 	exec2       = flag.String("exec2", "", "failover: second shell command (recovery)")
 	exec2At     = flag.Duration("at2", 0, "failover: when -exec2 runs")
+	faults      = flag.Int("faults", 10, "kills: how many; -exec breaks node {}, -exec2 mends it -at2 later")
+	settle      = flag.Duration("settle", 0, "kills: a pause after a node came back, before all replicas are waited for")
 	victim      = flag.Int("victim", -1, "failover: node id that dies; splits partitions into led-by-victim and others")
 	metaMin     = flag.Duration("meta-min-age", 100*time.Millisecond, "smallest time between metadata refreshes (Java's default backoff is 100 ms)")
 	retryBack   = flag.Duration("retry-backoff", 100*time.Millisecond, "retry backoff (Java's default is 100 ms)")
@@ -63,7 +66,7 @@ var (
 )
 
 func main() {
-	cmds := map[string]func() map[string]any{"produce": cmdProduce, "consume": cmdConsume, "e2e": cmdE2E, "failover": cmdFailover, "firstack": cmdFirstAck, "quorum": cmdQuorum, "delete": cmdDelete, "disk": cmdDisk,
+	cmds := map[string]func() map[string]any{"produce": cmdProduce, "consume": cmdConsume, "e2e": cmdE2E, "failover": cmdFailover, "kills": cmdKills, "firstack": cmdFirstAck, "quorum": cmdQuorum, "delete": cmdDelete, "disk": cmdDisk,
 		"topic": func() map[string]any {
 			o := common("topic")
 			u := use()
@@ -74,7 +77,7 @@ func main() {
 			return o
 		}}
 	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: load topic|produce|consume|e2e|failover|firstack|quorum|delete|disk [flags]; load produce -h lists the flags")
+		fmt.Fprintln(os.Stderr, "usage: load topic|produce|consume|e2e|failover|kills|firstack|quorum|delete|disk [flags]; load produce -h lists the flags")
 		os.Exit(2)
 	}
 	flag.CommandLine.Parse(os.Args[2:])
