@@ -252,6 +252,13 @@ impl Node {
             // Nothing was acknowledged since the start: the log as it is says everything.
             self.stopping = Some(true);
             out.push(Effect::Stop(None));
+        } else if self.wal.full {
+            // What waits for space was acknowledged to nobody.
+            let text =
+                "no clean checkpoint: the disk is full; the next start reads the log instead".to_owned();
+            out.push(Effect::Log(LogLevel::Warn, text));
+            self.stopping = Some(true);
+            out.push(Effect::Stop(None));
         } else if !self.is_leaving(now)
             && self.wal.under_way.is_none()
             && self.wal.staged_numbers.is_empty()

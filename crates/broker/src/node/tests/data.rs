@@ -413,6 +413,22 @@ fn a_clean_stop_without_space_stops() {
     assert_eq!(produced(h.call(produce(None, 1))), (ErrorCode::None, 1));
 }
 
+/// Three nodes on one full disk: none could commit what it had taken, and none came to its end.
+#[test]
+fn a_stop_does_not_wait_for_an_append_that_finds_no_space() {
+    let mut h = harness();
+    h.call(produce(None, 1));
+    h.held = true;
+    let unanswered = h.ask(produce(None, 1));
+    h.fail_job(JobError::NoSpace);
+    assert_eq!(h.stopped, None);
+    h.event(Event::Shutdown);
+    assert_eq!(h.stopped, Some(None));
+    assert!(h.answer(unanswered).is_none());
+    let mut h = h.crash();
+    assert_eq!(produced(h.call(produce(None, 1))), (ErrorCode::None, 1));
+}
+
 /// Memory is full of what no segment has, and the disk has no room for segments: only a deletion helps, and it must get through.
 #[test]
 fn with_memory_and_disk_full_records_are_refused_and_topics_can_be_deleted() {
