@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"os/exec"
 	"sort"
 	"strings"
@@ -48,7 +49,7 @@ func dist(v []time.Duration) map[string]any {
 	}
 	sort.Slice(v, func(i, j int) bool { return v[i] < v[j] })
 	ms := func(d time.Duration) float64 { return round(float64(d.Microseconds())/1000, 1) }
-	return map[string]any{"count": len(v), "min_ms": ms(v[0]), "p50_ms": ms(v[len(v)/2]), "p99_ms": ms(v[len(v)*99/100]), "max_ms": ms(v[len(v)-1])}
+	return map[string]any{"count": len(v), "min_ms": ms(v[0]), "p50_ms": ms(v[len(v)/2]), "p90_ms": ms(v[len(v)*9/10]), "p99_ms": ms(v[len(v)*99/100]), "max_ms": ms(v[len(v)-1])}
 }
 
 // stream is production to every partition at a steady rate, and what became of each record.
@@ -351,6 +352,8 @@ func cmdKills() map[string]any {
 			}
 		}
 		outages, others = append(outages, outage), append(others, other)
+		fmt.Fprintf(os.Stderr, "fault %d at %s: node %d, which led %d: %d ms; others %d ms\n", k+1,
+			time.Unix(0, f.fault.Load()).UTC().Format("15:04:05.000"), node, led[node], outage.Milliseconds(), other.Milliseconds())
 		mended := shell(strings.ReplaceAll(*exec2, "{}", fmt.Sprint(node)))
 		if broken != "" || mended != "" {
 			out["exec_out"], out["exec2_out"] = broken, mended

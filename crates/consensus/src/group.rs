@@ -18,6 +18,10 @@ use raft::eraftpb::{Entry as RaftEntry, Message as RaftMessage, MessageType};
 use raft::{INVALID_ID, ProgressState, RawNode, SnapshotStatus, StateRole, Storage};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Ticks for which a request for a vote may be earlier than this replica's own evidence that the leader is gone. As if the
+/// network had held it up for so long.
+const EARLY_VOTE_TICKS: u32 = 2;
+
 /// Where an entry stands. Only both numbers together name it: another leader may put another entry at the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -110,6 +114,8 @@ pub struct Group {
     halt: Option<Halt>,
     /// The commit index at the last tick.
     committed_at_tick: u64,
+    /// Requests for votes that came while this replica still knew a leader, by who asked; and for how many ticks they are kept.
+    early_votes: BTreeMap<u64, (Message, u32)>,
     /// The last term in which this replica led, or knew whom to follow. After a start, the term that it had.
     followed: u64,
     /// Loans that are to be sent.
@@ -144,6 +150,7 @@ impl Group {
             snapshot_ticks: BTreeMap::new(),
             halt: None,
             committed_at_tick: 0,
+            early_votes: BTreeMap::new(),
             followed: hard_state.term.0,
             loans: Vec::new(),
             bad_reads: Vec::new(),
@@ -163,6 +170,10 @@ impl Group {
         if self.installing() {
             self.node.raft.election_elapsed = 0;
         }
+        self.early_votes.retain(|_, (_, ticks)| {
+            *ticks -= 1;
+            *ticks > 0
+        });
         if self.node.tick() && self.node.raft.state != StateRole::Leader {
             self.draw_timeout();
         }
@@ -212,12 +223,17 @@ impl Group {
     ///
     /// raft ignores (pre-)votes while it knows a leader and heard it within that time ("lease"). Forgetting the leader
     /// ends the lease and nothing else: no vote is forced, logs are compared as always, and one message from that
-    /// leader in the same term shuts the filter again.
+    /// leader in the same term shuts the filter again. Who had the same evidence a moment earlier is answered now: it would ask
+    /// again much later.
     pub fn open_vote_filter(&mut self, leader: u64) {
         let raft = &mut self.node.raft;
         if raft.state == StateRole::Follower && raft.leader_id == leader && leader != INVALID_ID {
             raft.leader_id = INVALID_ID;
             self.settle();
+            for (message, _) in std::mem::take(&mut self.early_votes).into_values() {
+                // It was found to be in order when it came, and what has changed since may make it void.
+                drop(self.step(message));
+            }
         }
     }
 
@@ -345,6 +361,10 @@ impl Group {
                 self.settle();
             }
             return Ok(());
+        }
+        if matches!(message.body, Body::Vote { .. }) && message.term > self.term() && self.leader().is_some()
+        {
+            self.early_votes.insert(message.from, (message.clone(), EARLY_VOTE_TICKS));
         }
         let raft_message = to_raft_message(&message);
         self.node.step(raft_message).map_err(|_| StepError::UnknownSender { from: message.from })?;
