@@ -20,8 +20,7 @@ bin=${CARGO_TARGET_DIR:-target}/release/sternpost
 for world in one storage quorum; do
   "$bin" sim --mutant all --world "$world"
 done
-# Only several nodes can show these; the others of world three are found in the worlds above. DeletionNotAwaited takes more than
-# a thousand worlds: CONTRIBUTING.md.
+# Only several nodes can show these; the others of world three are found in the worlds above.
 for mutant in ManifestMissesRange ApplyReadsClock LevelOfMajority; do
   "$bin" sim --mutant "$mutant" --nodes 3
 done

@@ -283,10 +283,16 @@ fn a_late_loan_replaces_nothing() {
     };
     let first = Message { shard: SHARD, from: 1, to: 3, term, body: first };
     let mut follower = Trio::new();
-    follower.at(3).step(heartbeat).unwrap();
+    follower.at(3).step(heartbeat.clone()).unwrap();
     follower.at(3).open_vote_filter(2);
     follower.at(3).step(first.clone()).unwrap();
     assert_eq!(follower.at(3).last_index(), LogIndex(0), "it followed the leader of a newer term");
+    let mutant = Some(crate::Mutant::LoanUnchecked);
+    let config = Config { mutant, ..Config::new(SHARD, 3, vec![1, 2, 3]) };
+    let mut unchecked = Group::new(config, Restored::default()).unwrap();
+    unchecked.step(heartbeat.clone()).unwrap();
+    unchecked.step(first.clone()).unwrap();
+    assert_eq!(unchecked.last_index(), LogIndex(1), "the mutant takes it");
     let mut fresh = Trio::new();
     fresh.at(3).step(first).unwrap();
     assert_eq!((fresh.at(3).last_index(), fresh.at(3).term()), (LogIndex(1), term), "else it is taken");
