@@ -3,6 +3,7 @@
 //! The order that keeps the promises: what a message promises is durable before the message is given out; an entry is
 //! given out as committed when it is durable here and at a quorum. Several `Ready`s may be persisting at a time.
 
+mod elect;
 mod lend;
 mod view;
 
@@ -15,12 +16,8 @@ use crate::{
 use bytes::Bytes;
 use model::{Entry, EntryKind, HardState, LogIndex, Payload, Term};
 use raft::eraftpb::{Entry as RaftEntry, Message as RaftMessage, MessageType};
-use raft::{INVALID_ID, ProgressState, RawNode, SnapshotStatus, StateRole, Storage};
+use raft::{ProgressState, RawNode, SnapshotStatus, StateRole, Storage};
 use std::collections::{BTreeMap, VecDeque};
-
-/// Ticks for which a request for a vote may be earlier than this replica's own evidence that the leader is gone. As if the
-/// network had held it up for so long.
-const EARLY_VOTE_TICKS: u32 = 2;
 
 /// Where an entry stands. Only both numbers together name it: another leader may put another entry at the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,10 +167,7 @@ impl Group {
         if self.installing() {
             self.node.raft.election_elapsed = 0;
         }
-        self.early_votes.retain(|_, (_, ticks)| {
-            *ticks -= 1;
-            *ticks > 0
-        });
+        self.forget_early_votes();
         if self.node.tick() && self.node.raft.state != StateRole::Leader {
             self.draw_timeout();
         }
@@ -203,53 +197,6 @@ impl Group {
     /// False when ticks change nothing: nobody else votes.
     pub fn needs_ticks(&self) -> bool {
         !(self.is_alone() && self.node.raft.state == StateRole::Leader)
-    }
-
-    /// Starts an election (a pre-vote first) now: the caller has evidence that there is no leader. Others answer when they
-    /// hear no leader, or have opened their vote filter on evidence of their own.
-    pub fn campaign(&mut self) {
-        if self.halt.is_some() || self.installing() || !self.node.raft.promotable() {
-            return;
-        }
-        self.node.raft.election_elapsed = 0;
-        // raft returns no error for a campaign that does not start.
-        let _ = self.node.campaign();
-        self.draw_timeout();
-        self.settle();
-    }
-
-    /// This node has its own evidence that the node of `leader` is gone, or the leader's word that it leads no longer: (pre-)votes are answered although the leader was
-    /// heard less than an election timeout ago.
-    ///
-    /// raft ignores (pre-)votes while it knows a leader and heard it within that time ("lease"). Forgetting the leader
-    /// ends the lease and nothing else: no vote is forced, logs are compared as always, and one message from that
-    /// leader in the same term shuts the filter again. Who had the same evidence a moment earlier is answered now: it would ask
-    /// again much later.
-    pub fn open_vote_filter(&mut self, leader: u64) {
-        let raft = &mut self.node.raft;
-        if raft.state == StateRole::Follower && raft.leader_id == leader && leader != INVALID_ID {
-            raft.leader_id = INVALID_ID;
-            self.settle();
-            for (message, _) in std::mem::take(&mut self.early_votes).into_values() {
-                // It was found to be in order when it came, and what has changed since may make it void.
-                drop(self.step(message));
-            }
-        }
-    }
-
-    /// This leader has its own evidence that the nodes of these replicas are gone. When no majority is left it leads no longer: what it
-    /// takes could not be committed, and whoever waits here may find a leader on the other side. The same as raft's own check of its
-    /// quorum, which looks once in an election timeout and so takes up to two.
-    pub fn resign_without_quorum(&mut self, gone: &[u64]) {
-        let raft = &mut self.node.raft;
-        if raft.state != StateRole::Leader {
-            return;
-        }
-        let here = raft.prs().conf().voters().ids().iter().filter(|voter| !gone.contains(voter)).collect();
-        if !raft.prs().has_quorum(&here) {
-            raft.become_follower(raft.term, INVALID_ID);
-            self.settle();
-        }
     }
 
     /// Puts a command at the end of the log. `descriptor` must not be empty (an empty one marks a leader's first entry).
@@ -362,10 +309,7 @@ impl Group {
             }
             return Ok(());
         }
-        if matches!(message.body, Body::Vote { .. }) && message.term > self.term() && self.leader().is_some()
-        {
-            self.early_votes.insert(message.from, (message.clone(), EARLY_VOTE_TICKS));
-        }
+        self.keep_early_vote(&message);
         let raft_message = to_raft_message(&message);
         self.node.step(raft_message).map_err(|_| StepError::UnknownSender { from: message.from })?;
         match message.body {
