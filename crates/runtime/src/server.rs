@@ -27,6 +27,8 @@ use tokio::sync::{oneshot, watch};
 
 /// Where a data directory says whose it is; without it the directory is new.
 const IDENTITY_FILE: &str = "identity";
+/// Room of the WAL that is kept free of records: for metadata, deletes and positions.
+const WAL_RESERVE_BYTES: u64 = 2 << 20;
 /// Bytes of the log that stay in memory for followers that are behind.
 const LOG_KEPT_BYTES: u64 = 128 << 20;
 /// Bytes of records that a replica which catches up asks for at a time: 32 MiB of them may be under way.
@@ -269,6 +271,7 @@ fn node_config(
         pull_bytes: PULL_BYTES,
         checkpoint_bytes: settings.checkpoint_bytes,
         wal_held_bytes_max: settings.wal_held_bytes_max,
+        wal_reserve_bytes: WAL_RESERVE_BYTES,
         settings: settings.clone(),
         mutant: None,
         group_mutant: None,

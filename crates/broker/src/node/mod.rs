@@ -54,8 +54,6 @@ use std::time::Duration;
 const APPEND_BYTES_MAX: usize = 8 << 20;
 /// Wait before an append that found no space is tried again.
 const NO_SPACE_RETRY: Duration = Duration::from_millis(200);
-/// Preallocated WAL bytes below which records are refused: what is left is for metadata, deletes and positions.
-const WAL_RESERVE_BYTES: u64 = 2 << 20;
 /// Requests that may wait while the node starts; beyond it they are answered with a retriable error.
 const START_REQUESTS_MAX: usize = 10_000;
 
@@ -90,6 +88,8 @@ pub struct NodeConfig {
     pub pull_bytes: u32,
     /// A checkpoint starts when a restart would read so many WAL bytes.
     pub wal_held_bytes_max: u64,
+    /// Preallocated WAL bytes below which records are refused: what is left is for metadata, deletes and positions.
+    pub wal_reserve_bytes: u64,
     /// For the simulator only.
     pub mutant: Option<Mutant>,
     /// For the simulator only.
@@ -618,7 +618,7 @@ impl Node {
 
     /// While records are refused for want of room, only an append can bring news of more: an empty one asks.
     fn consider_room(&mut self, now: Now) {
-        let is_short = self.wal.room.bytes < WAL_RESERVE_BYTES || self.wal.wanted > 0;
+        let is_short = self.wal.room.bytes < self.config.wal_reserve_bytes || self.wal.wanted > 0;
         if is_short && self.wal.under_way.is_none() && !self.wal.probe_waits {
             self.wal.probe_waits = true;
             self.set_timer(now.mono.plus(NO_SPACE_RETRY), Timer::Append);
@@ -671,7 +671,7 @@ impl Node {
     /// Whether records are refused because the disk is (nearly) full.
     fn refuses_records(&self) -> bool {
         let memory_is_full = self.is_tail_full() && self.checkpoint.lacks_space();
-        self.wal.full || self.wal.room.bytes < WAL_RESERVE_BYTES || memory_is_full
+        self.wal.full || self.wal.room.bytes < self.config.wal_reserve_bytes || memory_is_full
     }
 
     /// Whether the log may lack room for a batch behind all that was taken before it: an append that does not fit would stand in the
@@ -684,7 +684,7 @@ impl Node {
         let under_way = wal.under_way.as_ref().map_or(0, |job| staged_bytes(&job.append));
         let pending: usize = self.shards.iter().map(Shard::pending_bytes).sum();
         let waiting = (staged_bytes(&wal.staged) + under_way + pending) as u64;
-        wal.room.bytes < WAL_RESERVE_BYTES + 2 * (waiting + bytes)
+        wal.room.bytes < self.config.wal_reserve_bytes + 2 * (waiting + bytes)
     }
 
     /// Forgets that a batch was refused for want of room once it would be taken.

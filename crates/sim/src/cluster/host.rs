@@ -2,6 +2,7 @@
 //! node's timer, and the start after a crash. The same duties as `runtime`, in one thread.
 
 use super::lanes::LaneQueue;
+use super::swarm::WAL_RESERVE_BYTES;
 use super::{FAILED_STARTS_MAX, Happening, HostIndex, Mutant, ROOMY, WALL_START_MS, World};
 use crate::dice::Dice;
 use crate::disk::{CRASHED, SimDisk};
@@ -237,6 +238,7 @@ impl World {
             pull_bytes: self.swarm.pull_bytes,
             checkpoint_bytes: self.swarm.checkpoint_bytes,
             wal_held_bytes_max: self.swarm.wal_held_bytes_max,
+            wal_reserve_bytes: WAL_RESERVE_BYTES,
             mutant: match self.mutant {
                 Some(Mutant::Broker(mutant)) => Some(mutant),
                 _ => None,

@@ -8,6 +8,9 @@ use kafka::wire::Uuid;
 use std::time::Duration;
 use storage::WalSizes;
 
+/// Room of the log that nodes here keep free of records. A served node keeps more; here every start reads the whole file.
+pub const WAL_RESERVE_BYTES: u64 = 256 << 10;
+
 /// Counters that a run over many seeds of a world of one node must have seen.
 pub const DEMANDED: &[&str] = &[
     "acked-offset-holds",
@@ -359,8 +362,8 @@ impl Swarm {
             pace_micros: 8_000,
             patience: Some(Duration::from_secs(1)),
             wal: WalSizes {
-                first_file_bytes: (2 << 20) + 4096 * 32,
-                file_bytes: (2 << 20) + 4096 * 32,
+                first_file_bytes: WAL_RESERVE_BYTES + 4096 * 32,
+                file_bytes: WAL_RESERVE_BYTES + 4096 * 32,
                 spare_bytes_max: 1 << 20,
             },
         }
@@ -409,10 +412,9 @@ impl Swarm {
             peer_delay_micros_max: 0,
             pace_micros: 0,
             patience: None,
-            // Below 2 MiB of room the node refuses records.
             wal: WalSizes {
-                first_file_bytes: (2 << 20) + 4096 * dice.between(8, 64),
-                file_bytes: (2 << 20) + 4096 * dice.between(8, 64),
+                first_file_bytes: WAL_RESERVE_BYTES + 4096 * dice.between(8, 64),
+                file_bytes: WAL_RESERVE_BYTES + 4096 * dice.between(8, 64),
                 spare_bytes_max: dice.skewed(1, 16 << 20),
             },
         }

@@ -14,8 +14,11 @@ use model::{Entry, HardState, LogIndex, ShardId, Term};
 use std::collections::BTreeMap;
 use std::io;
 
-/// Bytes read at a time.
-const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes read at a time: at first, and at most. Most files end soon after they begin, or go on to their end.
+const WINDOW_BYTES_FIRST: usize = 64 << 10;
+const WINDOW_BYTES_MAX: usize = 1 << 20;
+/// Bytes read at a time where only claims are looked for.
+const CLAIMS_BYTES: usize = 128 << 10;
 
 /// Where the checkpoint stands; all zero when there is none.
 #[derive(Clone, Debug, Default)]
@@ -165,6 +168,8 @@ struct Windows<F> {
     size: u64,
     window: Bytes,
     start: u64,
+    /// Bytes to read next.
+    wanted: usize,
 }
 
 impl<F: DiskFile> Windows<F> {
@@ -176,7 +181,8 @@ impl<F: DiskFile> Windows<F> {
             return Ok(self.window.slice(skip..skip + count));
         }
         let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
-        self.window = read(&self.file, at, count.max(WINDOW_BYTES.min(left)))?;
+        self.window = read(&self.file, at, count.max(self.wanted.min(left)))?;
+        self.wanted = (2 * self.wanted).min(WINDOW_BYTES_MAX);
         self.start = at;
         Ok(self.window.slice(..count.min(self.window.len())))
     }
@@ -214,7 +220,7 @@ pub fn replay<D: Disk>(disk: &D, from: &From, mutant: Option<Mutant>) -> io::Res
                 return Ok(replayed);
             }
         };
-        let windows = Windows { file, size, window: Bytes::new(), start: 0 };
+        let windows = Windows { file, size, window: Bytes::new(), start: 0, wanted: WINDOW_BYTES_FIRST };
         live.push(Ok(Live { epoch, header, windows }));
     }
     replayed.names = names;
@@ -404,17 +410,16 @@ fn read_commit<F: DiskFile>(
 
 /// The largest claim of durability in the headers behind a commit that is not whole. A header lies within one sector,
 /// so it is whole or not there, even when the commit that it begins is torn.
-fn newest_claim<F: DiskFile>(file: &mut Live<F>, from: u64, sequence: u64) -> io::Result<u64> {
+fn newest_claim<F: DiskFile>(file: &Live<F>, from: u64, sequence: u64) -> io::Result<u64> {
     let mut newest = 0;
-    let mut at = from;
-    while at < file.windows.size {
-        let raw = file.windows.get(at, COMMIT_HEADER_BYTES)?;
-        let header = CommitHeader::decode(&raw, None);
-        if let Some(header) = header.filter(|header| header.epoch == file.epoch && header.sequence > sequence)
-        {
+    let mut chunk = vec![0; CLAIMS_BYTES];
+    for at in (from..file.windows.size).step_by(CLAIMS_BYTES) {
+        let count = file.windows.file.read_at(at, &mut chunk)?;
+        let headers =
+            chunk[..count].chunks(COMMIT_ALIGN_BYTES).filter_map(|raw| CommitHeader::decode(raw, None));
+        for header in headers.filter(|header| header.epoch == file.epoch && header.sequence > sequence) {
             newest = newest.max(header.synced_upto);
         }
-        at += COMMIT_ALIGN_BYTES as u64;
     }
     Ok(newest)
 }

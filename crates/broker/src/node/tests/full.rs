@@ -1,9 +1,8 @@
 //! A full disk with several topics: deletions, retention and DeleteRecords give space back, without a flush of the others,
 //! and a restart at that moment finds everything.
 
-use super::super::WAL_RESERVE_BYTES;
 use super::topics::{create, delete, new_topic};
-use super::{Harness, ROOM};
+use super::{Harness, ROOM, WAL_RESERVE_BYTES};
 use crate::request::*;
 use crate::sample::batch;
 use model::{BatchHeader, ErrorCode, RecordFacts};

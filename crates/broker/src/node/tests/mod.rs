@@ -161,6 +161,9 @@ pub struct Harness {
     pub logged: Vec<String>,
 }
 
+/// What a node keeps free of records in its log.
+pub const WAL_RESERVE_BYTES: u64 = 2 << 20;
+
 pub fn config() -> NodeConfig {
     NodeConfig {
         node: NodeId(1),
@@ -177,6 +180,7 @@ pub fn config() -> NodeConfig {
         pull_bytes: 2000,
         checkpoint_bytes: 1 << 20,
         wal_held_bytes_max: 1 << 30,
+        wal_reserve_bytes: WAL_RESERVE_BYTES,
         mutant: None,
         group_mutant: None,
         consensus_mutant: None,

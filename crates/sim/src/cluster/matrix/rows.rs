@@ -2,6 +2,7 @@
 
 use super::row::{Expect, Row};
 use super::script::{Act, Who};
+use crate::cluster::swarm::WAL_RESERVE_BYTES;
 use crate::disk::{Crash, DiskFaults};
 
 const GOOD: DiskFaults = DiskFaults { sync_error: 0, write_error: 0, read_error: 0, stall: 0, slowness: 0 };
@@ -236,7 +237,7 @@ const LEADER_DIES: &[(u64, Act)] = &[(0, Act::Kill(Who::Leader, Crash::Process))
 fn little_room(swarm: &mut crate::cluster::swarm::Swarm) {
     swarm.value_bytes_max = 16_000;
     swarm.pace_micros = 4_000;
-    swarm.wal.first_file_bytes = (2 << 20) + 4096 * 8;
-    swarm.wal.file_bytes = (2 << 20) + 4096 * 8;
+    swarm.wal.first_file_bytes = WAL_RESERVE_BYTES + 4096 * 8;
+    swarm.wal.file_bytes = WAL_RESERVE_BYTES + 4096 * 8;
     swarm.wal.spare_bytes_max = 1;
 }
