@@ -190,8 +190,7 @@ impl Node {
         self.caught_up(done.catch_up, out);
         self.recycle(false, out);
         if done.closing {
-            self.stopping = Some(true);
-            out.push(Effect::Stop(None));
+            self.end(out);
         }
     }
 
@@ -223,8 +222,7 @@ impl Node {
             // later request would be carried out before an earlier one.
             let text = format!("no clean checkpoint: {error}; the next start reads the log instead");
             out.push(Effect::Log(LogLevel::Warn, text));
-            self.stopping = Some(true);
-            out.push(Effect::Stop(None));
+            self.end(out);
             return;
         }
         if self.checkpoint.trouble.is_none() {
@@ -243,6 +241,12 @@ impl Node {
         self.checkpoint.is_due = true;
     }
 
+    /// The stop that was asked for.
+    fn end(&mut self, out: &mut Vec<Effect>) {
+        self.stopping = Some(true);
+        out.push(Effect::Stop(None));
+    }
+
     /// Stops once everything proposed is committed and a clean checkpoint is durable.
     pub(super) fn consider_stop(&mut self, now: Now, out: &mut Vec<Effect>) {
         if self.stopping != Some(false) || self.checkpoint.under_way.is_some() || self.checkpoint.retrying {
@@ -250,17 +254,16 @@ impl Node {
         }
         if self.start.is_some() || self.frozen.is_some() {
             // Nothing was acknowledged since the start: the log as it is says everything.
-            self.stopping = Some(true);
-            out.push(Effect::Stop(None));
+            self.end(out);
+        } else if self.is_leaving(now) {
+            // Until others lead, or for as long as that may take.
         } else if self.wal.full {
             // What waits for space was acknowledged to nobody.
             let text =
                 "no clean checkpoint: the disk is full; the next start reads the log instead".to_owned();
             out.push(Effect::Log(LogLevel::Warn, text));
-            self.stopping = Some(true);
-            out.push(Effect::Stop(None));
-        } else if !self.is_leaving(now)
-            && self.wal.under_way.is_none()
+            self.end(out);
+        } else if self.wal.under_way.is_none()
             && self.wal.staged_numbers.is_empty()
             && !self.shards.iter().any(|shard| shard.serving && shard.has_pending())
         {

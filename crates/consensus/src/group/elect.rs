@@ -58,7 +58,9 @@ impl Group {
 
     /// A request for a vote that raft ignores now, because this replica still knows a leader.
     pub(super) fn keep_early_vote(&mut self, message: &Message) {
-        if matches!(message.body, Body::Vote { .. }) && message.term > self.term() && self.leader().is_some()
+        if matches!(message.body, Body::Vote { transfer: false, .. })
+            && message.term > self.term()
+            && self.leader().is_some()
         {
             self.early_votes.insert(message.from, (message.clone(), EARLY_VOTE_TICKS));
         }
