@@ -7,7 +7,7 @@
 //! ```
 
 use super::fetch::ReadFor;
-use super::throttle::Throttle;
+use super::throttle::{Rounds, Throttle};
 use super::{Node, Timer, checkpoint};
 use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
@@ -39,6 +39,7 @@ pub(super) struct CatchUp {
     pulls: BTreeMap<u64, Pulling>,
     next: u64,
     throttle: Throttle,
+    rounds: Rounds,
     /// When the timer rings that was set because of the throttle.
     resumes: Option<Mono>,
 }
@@ -54,6 +55,7 @@ impl CatchUp {
             pulls: BTreeMap::new(),
             next: 0,
             throttle: Throttle::new(rate, PULLS_MAX as u64 * u64::from(pull_bytes)),
+            rounds: Rounds::default(),
             resumes: None,
         }
     }
@@ -83,6 +85,8 @@ struct Install {
     pulled: BTreeMap<PartitionId, Vec<StoredBatch>>,
     /// Partitions whose segments lie wholly below what is still to be had, and where that begins: they go first.
     outdated: BTreeMap<PartitionId, Offset>,
+    /// Bytes of records that came, in all.
+    fetched: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -191,6 +195,7 @@ impl Node {
     /// A state came: what it speaks of and is not here is pulled.
     pub(super) fn begin_install(
         &mut self,
+        now: Now,
         at: usize,
         number: u64,
         snapshot: consensus::Snapshot,
@@ -201,11 +206,11 @@ impl Node {
         if is_held && self.checkpoint.is_under_way() {
             self.catch_up.queued.insert(at, arrived);
         } else {
-            self.install_state(at, arrived, out);
+            self.install_state(now, at, arrived, out);
         }
     }
 
-    fn install_state(&mut self, at: usize, arrived: Arrived, out: &mut Vec<Effect>) {
+    fn install_state(&mut self, now: Now, at: usize, arrived: Arrived, out: &mut Vec<Effect>) {
         let Arrived { number, persisted, snapshot } = arrived;
         let state = match Snapshot::decode(self.shards[at].id, &snapshot.state) {
             Ok(state) => state,
@@ -213,8 +218,12 @@ impl Node {
         };
         let source = self.shards[at].group.leader().and_then(node_of).unwrap_or(self.config.node);
         let before = self.catch_up.installs.remove(&at);
-        let (persisted, pulled) =
-            before.map_or((persisted, BTreeMap::new()), |old| (old.persisted.max(persisted), old.pulled));
+        if before.is_none() && !self.is_catching_up() && self.catch_up.rounds.begins(now.mono) {
+            self.catch_up.throttle.reset();
+        }
+        let (persisted, pulled, fetched) = before.map_or((persisted, BTreeMap::new(), 0), |old| {
+            (old.persisted.max(persisted), old.pulled, old.fetched)
+        });
         let mut install = Install {
             number,
             persisted,
@@ -226,6 +235,7 @@ impl Node {
             wanted: BTreeMap::new(),
             pulled,
             outdated: BTreeMap::new(),
+            fetched,
         };
         for (id, log) in &install.state.partitions {
             let pulled = install.pulled.get(id).and_then(|batches| batches.last());
@@ -354,6 +364,7 @@ impl Node {
     /// Whether the range says anything.
     fn take_range(&mut self, pull: &Pulling, starts_at: Option<Offset>, batches: Vec<StoredBatch>) -> bool {
         let Some(install) = self.catch_up.installs.get_mut(&pull.at) else { return true };
+        install.fetched += batches.iter().map(|batch| batch.size() as u64).sum::<u64>();
         let Some((next, end)) = install.wanted.get_mut(&pull.partition) else { return true };
         let starts_at = starts_at.map(|first| first.min(*end));
         if let Some(first) = starts_at.filter(|first| *first > *next) {
@@ -432,7 +443,7 @@ impl Node {
     }
 
     /// The checkpoint failed: what it took along waits for the next.
-    pub(super) fn catch_up_failed(&mut self, share: Share, out: &mut Vec<Effect>) {
+    pub(super) fn catch_up_failed(&mut self, now: Now, share: Share, out: &mut Vec<Effect>) {
         self.catch_up.installs.append(&mut self.catch_up.finishing);
         for (at, id, mut batches) in share.pulled {
             if let Some(install) = self.catch_up.installs.get_mut(&at) {
@@ -441,12 +452,12 @@ impl Node {
                 *pulled = batches;
             }
         }
-        self.begin_queued(out);
+        self.begin_queued(now, out);
     }
 
-    fn begin_queued(&mut self, out: &mut Vec<Effect>) {
+    fn begin_queued(&mut self, now: Now, out: &mut Vec<Effect>) {
         for (at, queued) in std::mem::take(&mut self.catch_up.queued) {
-            self.install_state(at, queued, out);
+            self.install_state(now, at, queued, out);
         }
     }
 
@@ -459,16 +470,32 @@ impl Node {
     }
 
     /// The checkpoint is durable.
-    pub(super) fn caught_up(&mut self, share: Share, out: &mut Vec<Effect>) {
+    pub(super) fn caught_up(&mut self, now: Now, share: Share, out: &mut Vec<Effect>) {
         for (at, id) in share.outdated {
             if let Some(install) = self.catch_up.installs.get_mut(&at) {
                 install.outdated.remove(&id);
             }
         }
         for (at, install) in std::mem::take(&mut self.catch_up.finishing) {
+            self.end_round(now, at, &install, out);
             self.finish_install(at, install, out);
         }
-        self.begin_queued(out);
+        self.begin_queued(now, out);
+    }
+
+    /// What was written during a round is left for the next one. When that is no less, there would be no last one.
+    fn end_round(&mut self, now: Now, at: usize, install: &Install, out: &mut Vec<Effect>) {
+        let is_no_less = self.catch_up.rounds.ended(at, now.mono, install.fetched);
+        if is_no_less && install.fetched >= self.catch_up.throttle.rate() {
+            self.catch_up.throttle.double();
+            let text = format!(
+                "shard {}: clients write nearly as fast as this node may fetch: {} bytes per second from now on, until it has \
+                 caught up",
+                self.shards[at].id.0,
+                self.catch_up.throttle.rate()
+            );
+            out.push(Effect::Log(LogLevel::Info, text));
+        }
     }
 
     fn finish_install(&mut self, at: usize, install: Install, out: &mut Vec<Effect>) {

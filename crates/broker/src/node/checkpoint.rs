@@ -155,7 +155,7 @@ impl Node {
 
     pub(super) fn on_checkpoint(
         &mut self,
-        _now: Now,
+        now: Now,
         id: JobId,
         changed: Vec<PartitionSegments>,
         out: &mut Vec<Effect>,
@@ -187,7 +187,7 @@ impl Node {
             let kept = if shard.group.is_feeding() { kept } else { kept / shards };
             shard.checkpointed(applied, kept);
         }
-        self.caught_up(done.catch_up, out);
+        self.caught_up(now, done.catch_up, out);
         self.recycle(false, out);
         if done.closing {
             self.end(out);
@@ -215,7 +215,7 @@ impl Node {
     pub(super) fn on_checkpoint_failed(&mut self, now: Now, error: &JobError, out: &mut Vec<Effect>) {
         let failed = self.checkpoint.under_way.take().expect("checked by the caller");
         self.checkpoint.drops.splice(0..0, failed.drops);
-        self.catch_up_failed(failed.catch_up, out);
+        self.catch_up_failed(now, failed.catch_up, out);
         self.checkpoint.unflushed_bytes += failed.bytes;
         if failed.closing {
             // Everything acknowledged is in the log. Requests were left unanswered meanwhile, so going on is no choice: a client's

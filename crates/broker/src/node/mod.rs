@@ -446,7 +446,7 @@ impl Node {
                 peers::send_all(std::mem::take(&mut ready.send), out);
                 self.on_confirmed(at, &ready.reads);
                 if let Some(snapshot) = ready.install.take() {
-                    self.begin_install(at, ready.number, snapshot, out);
+                    self.begin_install(now, at, ready.number, snapshot, out);
                 }
                 self.on_behind(at, &ready.behind, out);
                 if needs_persist {

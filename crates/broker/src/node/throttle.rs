@@ -1,14 +1,20 @@
-//! How fast something may go: a bucket of bytes that fills at a steady rate. What was taken may be more than there was; then
+//! How fast a node may fetch while it catches up: a bucket of bytes that fills at a steady rate. What was taken may be more than there was; then
 //! nothing more may be taken until that has come in.
 
 use model::Mono;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Without a round for so long, a node had caught up.
+const CAUGHT_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Throttle {
     /// Bytes per second; at least one.
     rate: u64,
+    /// The same, as it was set.
+    rate_set: u64,
     /// Most bytes that come together while nobody takes any.
     burst: i64,
     bytes: i64,
@@ -19,7 +25,22 @@ impl Throttle {
     /// A full one.
     pub(super) fn new(rate: u64, burst: u64) -> Throttle {
         let burst = i64::try_from(burst).unwrap_or(i64::MAX);
-        Throttle { rate: rate.max(1), burst, bytes: burst, at: Mono(0) }
+        Throttle { rate: rate.max(1), rate_set: rate.max(1), burst, bytes: burst, at: Mono(0) }
+    }
+
+    /// Bytes per second.
+    pub(super) fn rate(&self) -> u64 {
+        self.rate
+    }
+
+    /// Twice as fast from now on.
+    pub(super) fn double(&mut self) {
+        self.rate = self.rate.saturating_mul(2);
+    }
+
+    /// As fast as it was set.
+    pub(super) fn reset(&mut self) {
+        self.rate = self.rate_set;
     }
 
     /// Whether something may be taken now, and if not, when.
@@ -44,6 +65,33 @@ impl Throttle {
     pub(super) fn correct(&mut self, asked: usize, came: usize) {
         self.take(came);
         self.bytes = self.bytes.saturating_add(i64::try_from(asked).unwrap_or(i64::MAX)).min(self.burst);
+    }
+}
+
+/// How much each round of catching up fetched: a round ends where the leader's log ended as it began.
+#[derive(Debug, Default)]
+pub(super) struct Rounds(BTreeMap<usize, Round>);
+
+#[derive(Debug)]
+struct Round {
+    bytes: u64,
+    ended: Mono,
+}
+
+impl Rounds {
+    /// A round begins while there is no other. Whether it is the first after a node had caught up.
+    pub(super) fn begins(&mut self, now: Mono) -> bool {
+        let is_first = self.0.values().all(|round| now.since(round.ended) >= CAUGHT_UP_AFTER);
+        if is_first {
+            self.0.clear();
+        }
+        is_first
+    }
+
+    /// A shard's round has fetched so many bytes. Whether that is more than half of what the one before it fetched.
+    pub(super) fn ended(&mut self, shard: usize, now: Mono, bytes: u64) -> bool {
+        let before = self.0.insert(shard, Round { bytes, ended: now });
+        before.is_some_and(|before| bytes > before.bytes / 2)
     }
 }
 

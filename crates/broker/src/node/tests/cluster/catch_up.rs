@@ -2,6 +2,15 @@
 
 use super::*;
 
+impl Place {
+    /// Records on a node that runs, all partitions together.
+    fn held(&self) -> i64 {
+        let node = self.node.as_ref().expect("it runs");
+        let partitions = node.shards.iter().flat_map(|shard| shard.partitions.values());
+        partitions.map(|partition| partition.log.log_end.0).sum()
+    }
+}
+
 /// A node that was away for long gets the state and pulls the records; killed on the way it begins again where it was.
 #[test]
 fn who_was_away_for_long_catches_up() {
@@ -27,17 +36,7 @@ fn who_was_away_for_long_catches_up() {
             c.start(2);
         }
         c.all_ready();
-        c.until("it has all", |c| {
-            let held = |place: &Place| {
-                let node = place.node.as_ref().expect("all run");
-                node.shards
-                    .iter()
-                    .flat_map(|shard| shard.partitions.values())
-                    .map(|p| p.log.log_end.0)
-                    .sum::<i64>()
-            };
-            c.places.iter().all(|place| held(place) == 3 * written + 1)
-        });
+        c.until("it has all", |c| c.places.iter().all(|place| place.held() == 3 * written + 1));
         // The two that have it all go: what it pulled is what it serves.
         c.kill(0);
         c.run_for(Duration::from_secs(7));
@@ -63,11 +62,7 @@ fn catching_up_keeps_to_its_rate() {
         let bytes: usize = c.read("a", 0).iter().map(StoredBatch::size).sum();
         c.start(2);
         c.until("it begins", |c| c.logged.keys().any(|words| words.contains("installing a state")));
-        let time = c.until("it has all", |c| {
-            let node = c.places[2].node.as_ref().expect("it runs");
-            let partitions = node.shards.iter().flat_map(|shard| shard.partitions.values());
-            partitions.map(|partition| partition.log.log_end.0).sum::<i64>() == 200
-        });
+        let time = c.until("it has all", |c| c.places[2].held() == 200);
         (bytes, time)
     };
     assert!(catch_up(1 << 30).1 < Duration::from_secs(1));
@@ -76,6 +71,39 @@ fn catching_up_keeps_to_its_rate() {
     // The first four pulls of 2,000 bytes come at once.
     let expected = (bytes - 4 * 2_000) as f64 / rate as f64;
     assert!((0.9..1.2).contains(&(time.as_secs_f64() / expected)), "{time:?} instead of {expected} s");
+}
+
+/// Clients that write faster than a node may fetch do not keep it away for good: it fetches faster from round to round.
+#[test]
+fn who_is_written_to_faster_than_it_fetches_catches_up() {
+    let mut c = Cluster::with(2060, 3000);
+    c.catch_up_rate = 2 << 10;
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 1), Some(ErrorCode::None));
+    c.kill(2);
+    let mut marks = 0..;
+    let mut write = |c: &mut Cluster| {
+        let mark = marks.next().expect("endless");
+        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+        mark + 1
+    };
+    (0..60).for_each(|_| assert!(write(&mut c) > 0));
+    c.start(2);
+    let began = c.now;
+    let mut written = 60;
+    let is_behind = |c: &Cluster, written: i64| {
+        let node = c.places[2].node.as_ref().expect("it runs");
+        node.is_catching_up() || c.places[2].held() + 20 < written
+    };
+    while c.now.since(began) < Duration::from_secs(10) || is_behind(&c, written) {
+        assert!(c.now.since(began) < Duration::from_secs(300), "it does not come near");
+        c.run_for(Duration::from_millis(20));
+        written = write(&mut c);
+    }
+    let size = c.read("a", 0).iter().map(StoredBatch::size).max().expect("written") as f64;
+    let per_second = size * (written - 60) as f64 / c.now.since(began).as_secs_f64();
+    assert!(per_second > 1.2 * (2 << 10) as f64, "they wrote {per_second} bytes per second only");
+    assert!(c.logged.keys().any(|words| words.contains("clients write nearly as fast")), "{:?}", c.logged);
 }
 
 /// A topic that is deleted while a node still wants its records: they are nowhere any more, and the node goes on without.
