@@ -94,7 +94,7 @@ pub const ROWS: &[Row] = &[
             Expect::Seen("disk: power cut within a write"),
             Expect::Seen("disk: unsynced sector lost"),
         ],
-        rounds: 4,
+        rounds: 8,
         round_millis: 1_800,
         down_millis: 300,
         ..Row::PLAIN
