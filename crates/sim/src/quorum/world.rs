@@ -50,6 +50,8 @@ pub(super) struct Client {
     attempt: u64,
     request: Option<Request>,
     node: u64,
+    /// Of ten thousand operations, those that read. Who only reads stays with a leader that is none any more: it is never refused.
+    reads: u32,
     /// When the operation that is not yet done was first tried.
     since: Mono,
     pub last_done: Mono,
@@ -99,6 +101,7 @@ impl World {
             attempt: 0,
             request: None,
             node: 1,
+            reads: 0,
             since: Mono(0),
             last_done: Mono(0),
             done: 0,
@@ -131,6 +134,10 @@ impl World {
         for client in 0..options.clients {
             let at = Duration::from_millis(world.dice.below(300));
             world.after(at, Event::Client { client });
+            if world.options.plan == Plan::Swarm {
+                let others_write = client >= world.options.shards as usize;
+                world.clients[client].reads = if others_write && world.dice.coin() { 10_000 } else { 2_000 };
+            }
         }
         world
     }
@@ -424,7 +431,7 @@ impl World {
             return;
         }
         let now = self.now;
-        let reads = self.dice.chance(if self.options.plan == Plan::Swarm { 2000 } else { 0 });
+        let reads = self.dice.chance(self.clients[client].reads);
         let newest = self.checker.newest_acknowledged(self.clients[client].shard);
         self.operations += 1;
         let operation = self.operations;
