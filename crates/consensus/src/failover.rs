@@ -32,6 +32,8 @@ struct Attempt {
     retry: Duration,
     /// Where the log ended at the last look: a loan makes it longer, and the next try may succeed.
     end: (Term, LogIndex),
+    /// The newest term whose vote is known here.
+    term: Term,
 }
 
 impl Failover {
@@ -44,6 +46,7 @@ impl Failover {
     /// is among `gone`, stands for election when it is this replica's turn. Says when to look again, if there is an election to come; call also whenever `gone` changes.
     pub fn check(&mut self, now: Mono, group: &mut Group, gone: &[u64]) -> Option<Mono> {
         let shard = group.config().shard;
+        let term = group.term();
         group.resign_without_quorum(gone);
         let lost = group.leader().filter(|leader| gone.contains(leader));
         if let Some(leader) = lost {
@@ -56,7 +59,7 @@ impl Failover {
         let rank = candidate_rank(shard, self.node, &group.voters(), gone)? as u32;
         let patience = if lost.is_some() { Duration::ZERO } else { NO_LEADER_PATIENCE };
         let end = (group.last_term(), group.last_index());
-        let first = Attempt { at: now.plus(patience + CANDIDATE_STEP * rank), retry: RETRY, end };
+        let first = Attempt { at: now.plus(patience + CANDIDATE_STEP * rank), retry: RETRY, end, term };
         let attempt = self.attempts.entry(shard).or_insert(first);
         let has_grown = std::mem::replace(&mut attempt.end, end) != end;
         if has_grown {
@@ -64,6 +67,13 @@ impl Failover {
         }
         if lost.is_some() || has_grown {
             attempt.at = attempt.at.min(now.plus(CANDIDATE_STEP * rank));
+        }
+        if attempt.term < group.term() {
+            attempt.term = group.term();
+            if group.vote().is_some_and(|vote| vote != self.node && !gone.contains(&vote)) {
+                // Another has this replica's vote since: it would only be disturbed while its disks take their time.
+                attempt.at = attempt.at.max(now.plus(RETRY + CANDIDATE_STEP * rank));
+            }
         }
         if now >= attempt.at {
             group.campaign();

@@ -96,6 +96,12 @@ impl Group {
         voters
     }
 
+    /// Whom this replica gave its vote in its term.
+    pub fn vote(&self) -> Option<u64> {
+        let vote = self.node.raft.vote;
+        (vote != INVALID_ID).then_some(vote)
+    }
+
     /// Term, vote and commit index as they are now: for a checkpoint, once everything before is durable.
     pub fn hard_state(&self) -> HardState {
         let raft = &self.node.raft;
