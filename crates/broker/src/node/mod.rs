@@ -26,6 +26,7 @@ mod producer_ids;
 mod quorum;
 mod replicas;
 mod retention;
+mod room;
 mod start;
 mod status;
 mod throttle;
@@ -416,7 +417,7 @@ impl Node {
         if self.wal.under_way.is_some() || self.is_tail_full() && !self.checkpoint.lacks_space() {
             return;
         }
-        let mut room = APPEND_BYTES_MAX.saturating_sub(staged_bytes(&self.wal.staged));
+        let mut room = APPEND_BYTES_MAX.saturating_sub(room::staged_bytes(&self.wal.staged));
         // Start behind the shard that was first the last time, so that a busy one cannot starve the others.
         let count = self.shards.len();
         let first = self.wal.appends_total as usize % count;
@@ -616,15 +617,6 @@ impl Node {
         }
     }
 
-    /// While records are refused for want of room, only an append can bring news of more: an empty one asks.
-    fn consider_room(&mut self, now: Now) {
-        let is_short = self.wal.room.bytes < self.config.wal_reserve_bytes || self.wal.wanted > 0;
-        if is_short && self.wal.under_way.is_none() && !self.wal.probe_waits {
-            self.wal.probe_waits = true;
-            self.set_timer(now.mono.plus(NO_SPACE_RETRY), Timer::Append);
-        }
-    }
-
     // Memory
 
     fn is_tail_full(&self) -> bool {
@@ -667,34 +659,4 @@ impl Node {
     fn is_ready(&self) -> bool {
         self.start.is_none() && self.frozen.is_none()
     }
-
-    /// Whether records are refused because the disk is (nearly) full.
-    fn refuses_records(&self) -> bool {
-        let memory_is_full = self.is_tail_full() && self.checkpoint.lacks_space();
-        self.wal.full || self.wal.room.bytes < self.config.wal_reserve_bytes || memory_is_full
-    }
-
-    /// Whether the log may lack room for a batch behind all that was taken before it: an append that does not fit would stand in the
-    /// way of whatever gives space back. Counted twice: the end of a file that the next commit does not fit into is lost.
-    fn lacks_room(&self, bytes: u64) -> bool {
-        let wal = &self.wal;
-        if !wal.room.is_all {
-            return false; // there is always a whole file more
-        }
-        let under_way = wal.under_way.as_ref().map_or(0, |job| staged_bytes(&job.append));
-        let pending: usize = self.shards.iter().map(Shard::pending_bytes).sum();
-        let waiting = (staged_bytes(&wal.staged) + under_way + pending) as u64;
-        wal.room.bytes < self.config.wal_reserve_bytes + 2 * (waiting + bytes)
-    }
-
-    /// Forgets that a batch was refused for want of room once it would be taken.
-    fn look_for_wanted_room(&mut self) {
-        if self.wal.wanted > 0 && !self.lacks_room(self.wal.wanted) {
-            self.wal.wanted = 0;
-        }
-    }
-}
-
-fn staged_bytes(append: &WalAppend) -> usize {
-    append.entries.iter().map(|entry| entry.descriptor.len() + entry.payload.size()).sum()
 }
