@@ -304,7 +304,7 @@ impl Node {
                 if let Some(opens_at) = self.catch_up.throttle.opens_at(now.mono) {
                     if self.catch_up.resumes.is_none_or(|at| at <= now.mono) {
                         self.catch_up.resumes = Some(opens_at);
-                        self.set_timer(opens_at, Timer::Pull);
+                        self.set_timer(opens_at, Timer::Settle);
                     }
                     break;
                 }

@@ -17,6 +17,7 @@ mod fetch;
 mod groups;
 mod levels;
 mod log_dirs;
+mod losses;
 mod offsets;
 mod pace;
 mod passing;
@@ -111,8 +112,8 @@ enum Timer {
     Beat,
     Election,
     Passed(u64),
-    /// Settling is what is due: it pulls.
-    Pull,
+    /// Settling is what is due.
+    Settle,
 }
 
 /// The group commit under way and the next one.
@@ -252,6 +253,7 @@ impl Node {
         self.tell_driven(out);
         self.answer_replicated(out);
         self.answer_elected(out);
+        self.answer_waiting(now, out);
         self.pull(now, out);
         self.wake_fetches(out);
         self.evict();
@@ -320,7 +322,7 @@ impl Node {
             Request::OffsetForLeaderEpoch(request) => self.offset_for_leader_epoch(token, request, out),
             Request::DeleteRecords(request) => self.delete_records(now, token, request, out),
             Request::InitProducerId(request) => self.init_producer_id(now, token, &request, out),
-            Request::Metadata(request) => self.metadata(now, token, request, out),
+            Request::Metadata(request) => self.metadata(now, token, connection, request, out),
             Request::DescribeTopicPartitions(request) => self.describe_topic_partitions(token, &request, out),
             Request::DescribeCluster(_) => self.describe_cluster(token, out),
             Request::DescribeLogDirs(request) => self.describe_log_dirs(token, &request, out),
@@ -355,6 +357,7 @@ impl Node {
             self.forget_group_request(token);
             self.forget_confirming(token);
         }
+        self.peers.losses.on_connection_closed(connection);
         for shard in &mut self.shards {
             shard.coordinator.on_connection_closed(connection);
         }
@@ -588,7 +591,7 @@ impl Node {
                 Timer::Beat => self.beat(now, out),
                 Timer::Election => self.elect(now),
                 Timer::Passed(number) => self.passed_is_due(number, out),
-                Timer::Pull => {}
+                Timer::Settle => {}
             }
         }
         for shard in 0..self.shards.len() {

@@ -3,6 +3,7 @@
 //! Nothing here is a promise: beats and links are evidence for liveness, and tell clients where to go. What is committed
 //! and who leads is consensus's alone.
 
+use super::losses::Losses;
 use super::pace::{DISK_STALL, is_slow};
 use super::{Node, NodeConfig, Timer};
 use crate::event::{Effect, LogLevel};
@@ -17,8 +18,9 @@ use std::time::Duration;
 
 /// Beats between two looks at who keeps up and who should lead: one second.
 const BEATS_A_LOOK: u64 = 20;
-/// Leadership goes back to a shard's preferred node when that has been ready for so long.
-const BALANCE_AFTER: Duration = Duration::from_secs(5);
+/// Leadership goes back to a shard's preferred node when that has been ready for so long: by then clients that back off from a node which
+/// was away, for up to 10 s by their defaults (`reconnect.backoff.max.ms` of librdkafka), have found it again.
+const BALANCE_AFTER: Duration = Duration::from_secs(12);
 /// Shards that a node gives back in one look.
 const BALANCED_A_LOOK_MAX: usize = 4;
 /// A stop waits so long for others to take over.
@@ -34,6 +36,7 @@ pub(super) struct Peers {
     marks: Vec<[LogIndex; 2]>,
     beats: u64,
     election: Option<(Mono, u64)>,
+    pub(super) losses: Losses,
     /// Until when a stop waits for the others.
     pub(super) leaving: Option<Mono>,
 }
@@ -93,6 +96,7 @@ impl Peers {
             marks: vec![[LogIndex(0); 2]; shards],
             beats: 0,
             election: None,
+            losses: Losses::default(),
             leaving: None,
         }
     }
@@ -100,6 +104,11 @@ impl Peers {
     /// There are so many shards now.
     pub(super) fn watch(&mut self, shards: usize) {
         self.marks.resize(shards, [LogIndex(0); 2]);
+    }
+
+    /// Where a node was when it was last heard.
+    pub(super) fn known_endpoint(&self, node: NodeId) -> Option<&Endpoint> {
+        self.others.get(&node)?.endpoint.as_ref()
     }
 
     fn gone(&self) -> Vec<u64> {
@@ -249,6 +258,9 @@ impl Node {
             if is_gone != std::mem::replace(&mut peer.is_gone, is_gone) {
                 let what = if is_gone { "does not answer" } else { "answers again" };
                 out.push(Effect::Log(LogLevel::Warn, format!("node {} {what}", node.0)));
+                if is_gone {
+                    self.peers.losses.lost(now.mono, *node);
+                }
             }
             if is_gone {
                 peer.ready_since = None;
@@ -430,6 +442,7 @@ impl Node {
     fn on_beat(&mut self, now: Now, from: NodeId, beat: Beat) {
         let Some(peer) = self.peers.others.get_mut(&from) else { return };
         peer.evidence.on_heartbeat(now.mono);
+        self.peers.losses.beats(now.mono, from);
         peer.is_gone = false;
         peer.endpoint = Some(Endpoint { node: from, ..beat.endpoint });
         peer.ready_since = beat.is_ready.then(|| peer.ready_since.unwrap_or(now.mono));
@@ -465,8 +478,10 @@ impl Node {
             Link::Up => {
                 peer.evidence.on_connected(now.mono);
                 peer.is_reported = false;
+                self.peers.losses.found(node);
             }
             Link::Lost => {
+                self.peers.losses.lost(now.mono, node);
                 self.shards.iter_mut().for_each(|shard| shard.group.unreachable(raft_id(node)));
                 self.give_up_passed(node, out);
             }

@@ -12,9 +12,10 @@ use crate::config::{
 use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::request::{
-    CreatePartitions, CreatePartitionsResponse, CreateTopics, CreateTopicsResponse, CreatedTopic,
-    DeleteTopics, DeleteTopicsResponse, DeletedTopic, DescribeClusterResponse, Metadata, MetadataResponse,
-    NewTopic, PartitionMetadata, Refusal, Request, Response, Token, TopicMetadata, TopicRef,
+    ConnectionId, CreatePartitions, CreatePartitionsResponse, CreateTopics, CreateTopicsResponse,
+    CreatedTopic, DeleteTopics, DeleteTopicsResponse, DeletedTopic, DescribeClusterResponse, Endpoint,
+    Metadata, MetadataResponse, NewTopic, PartitionMetadata, Refusal, Request, Response, Token,
+    TopicMetadata, TopicRef,
 };
 use crate::shard::Drive;
 use model::name::topic_name_error;
@@ -61,12 +62,17 @@ impl Node {
 
     // Metadata
 
-    pub(super) fn metadata(&mut self, now: Now, token: Token, request: Metadata, out: &mut Vec<Effect>) {
+    pub(super) fn metadata(
+        &mut self,
+        now: Now,
+        token: Token,
+        connection: ConnectionId,
+        request: Metadata,
+        out: &mut Vec<Effect>,
+    ) {
         let missing = self.topics_to_create(&request);
         if missing.is_empty() {
-            let response = Response::Metadata(self.describe_topics(&request));
-            self.reply(token, response, out);
-            return;
+            return self.answer_metadata(now, token, connection, request, out);
         }
         let internal = self.internal_token();
         self.metadata_waiting.insert(internal, WaitingMetadata { token, request });
@@ -87,7 +93,7 @@ impl Node {
             self.on_passed_done(internal, done, out);
             return;
         };
-        let mut answer = self.describe_topics(&waiting.request);
+        let mut answer = self.describe_topics(&waiting.request, self.endpoints());
         if let Response::CreateTopics(done) = &done {
             let refused: BTreeMap<&str, ErrorCode> =
                 done.topics.iter().map(|topic| (topic.name.as_str(), topic.refusal.code)).collect();
@@ -131,13 +137,13 @@ impl Node {
         topics.iter().filter_map(missing).collect()
     }
 
-    fn describe_topics(&self, request: &Metadata) -> MetadataResponse {
+    pub(super) fn describe_topics(&self, request: &Metadata, brokers: Vec<Endpoint>) -> MetadataResponse {
         let topics = match &request.topics {
             None => self.catalog.topics().map(|topic| self.topic_metadata(topic)).collect(),
             Some(asked) => asked.iter().map(|topic| self.metadata_of(topic)).collect(),
         };
         MetadataResponse {
-            brokers: self.endpoints(),
+            brokers,
             cluster_id: self.config.cluster_id.clone(),
             controller: self.controller_for_clients(),
             topics,

@@ -5,6 +5,7 @@ mod catch_up;
 mod classes;
 mod insync;
 mod levels;
+mod losses;
 
 use super::topics::new_topic;
 use super::{MemoryDisk, config};
