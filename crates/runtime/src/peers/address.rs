@@ -13,11 +13,36 @@ use tokio::time::timeout;
 /// A look-up that takes longer goes on, and what was found before counts.
 const LOOKUP_MAX: Duration = Duration::from_millis(500);
 
+/// Who knows which addresses a name leads to.
+#[derive(Clone, Debug, Default)]
+pub enum Names {
+    /// The system.
+    #[default]
+    System,
+    /// A table in its place, so that a test can let a name lead elsewhere.
+    #[cfg(test)]
+    Table(Arc<Mutex<std::collections::BTreeMap<String, SocketAddr>>>),
+}
+
+impl Names {
+    async fn look_up(&self, given: &ListenerAddress) -> std::io::Result<Vec<SocketAddr>> {
+        match self {
+            Names::System => Ok(lookup_host((given.host.as_str(), given.port)).await?.collect()),
+            #[cfg(test)]
+            Names::Table(table) => {
+                let table = table.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(table.get(&given.host).copied().into_iter().collect())
+            }
+        }
+    }
+}
+
 /// A peer's name and what is known of it.
 #[derive(Debug)]
 pub struct Address {
     /// As it stands in the settings.
     pub given: ListenerAddress,
+    names: Names,
     known: Mutex<Known>,
     looked_up: Notify,
 }
@@ -32,8 +57,8 @@ struct Known {
 
 impl Address {
     /// Nothing is known of it yet.
-    pub fn new(given: ListenerAddress) -> Address {
-        Address { given, known: Mutex::default(), looked_up: Notify::new() }
+    pub fn new(given: ListenerAddress, names: Names) -> Address {
+        Address { given, names, known: Mutex::default(), looked_up: Notify::new() }
     }
 
     /// The socket addresses to try.
@@ -50,8 +75,7 @@ impl Address {
         if !std::mem::replace(&mut self.known().is_looking, true) {
             let this = self.clone();
             tokio::spawn(async move {
-                let found = lookup_host((this.given.host.as_str(), this.given.port)).await;
-                this.learn(found.map(Iterator::collect));
+                this.learn(this.names.look_up(&this.given).await);
             });
         }
         // Late is as good as failed.
@@ -90,7 +114,7 @@ mod tests {
     use super::*;
 
     fn address(host: &str) -> Arc<Address> {
-        Arc::new(Address::new(ListenerAddress { host: host.into(), port: 7 }))
+        Arc::new(Address::new(ListenerAddress { host: host.into(), port: 7 }, Names::System))
     }
 
     #[tokio::test]

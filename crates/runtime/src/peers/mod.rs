@@ -23,7 +23,7 @@ use crate::core::Input;
 use crate::counters::Counters;
 use crate::driver::Driver;
 use crate::listener::display;
-use address::Address;
+use address::{Address, Names};
 use broker::config::Voter;
 use broker::level::Levels;
 use broker::peer::{Link, PeerMessage, Stream};
@@ -102,9 +102,21 @@ impl Peers {
         buffers: Arc<Buffers>,
         counters: Arc<Counters>,
     ) -> Peers {
+        Peers::with_names(&Names::System, me, voters, driver, buffers, counters)
+    }
+
+    /// The same, whose names lead where these say.
+    fn with_names(
+        names: &Names,
+        me: Me,
+        voters: &[Voter],
+        driver: Arc<Driver>,
+        buffers: Arc<Buffers>,
+        counters: Arc<Counters>,
+    ) -> Peers {
         let peers = voters.iter().filter(|voter| voter.node != me.node).map(|voter| Peer {
             node: voter.node,
-            address: Arc::new(Address::new(voter.address.clone())),
+            address: Arc::new(Address::new(voter.address.clone(), names.clone())),
             outboxes: Stream::ALL.map(Outbox::new),
             came: Default::default(),
         });

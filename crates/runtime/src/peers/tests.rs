@@ -1,5 +1,6 @@
 //! Real sockets on the loopback: whole ends against each other, and against a hand that does wrong on purpose.
 
+use super::address::Names;
 use super::register::Birth;
 use super::{Me, PEER_BACKLOG, Peers, STALL_MAX};
 use crate::clock::Clock;
@@ -15,7 +16,8 @@ use broker::peer::{Beat, Link, Passed, PeerMessage, Stream};
 use broker::request::{CreateTopics, Endpoint, NewTopic};
 use bytes::Bytes;
 use model::{Buffers, Entry, EntryKind, LogIndex, NodeId, Payload, ShardId, Term};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,9 +43,14 @@ impl End {
 
     fn of_level(level: Level, node: NodeId, birth: Birth, voters: &[Voter], listener: TcpListener) -> End {
         let me = Me { cluster: CLUSTER, node, birth, levels: Levels::up_to(level) };
+        End::with_names(&Names::System, me, voters, listener)
+    }
+
+    fn with_names(names: &Names, me: Me, voters: &[Voter], listener: TcpListener) -> End {
         let driver = Arc::new(Driver::new(Clock::default()));
         let counters = Arc::new(Counters::default());
-        let peers = Arc::new(Peers::new(me, voters, driver.clone(), Buffers::new(64 << 20), counters));
+        let buffers = Buffers::new(64 << 20);
+        let peers = Arc::new(Peers::with_names(names, me, voters, driver.clone(), buffers, counters));
         let thread = peers.start(listener).unwrap();
         End { peers, driver, thread: Some(thread) }
     }
@@ -287,6 +294,28 @@ async fn a_peer_that_goes_and_comes_back_is_told() {
     assert_eq!(one.messages(1).await, [pass(2)]);
     one.stop().await;
     two.stop().await;
+}
+
+/// Its name leads to another address from then on: it is looked up again for each try.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_name_leads_elsewhere_is_found() {
+    let (first, second) = (listen(0), listen(0));
+    let mut voters = voters(&[port(&first), 7]);
+    voters[1].address.host = "two".into();
+    let table = Arc::new(Mutex::new(BTreeMap::from([("two".to_owned(), second.local_addr().unwrap())])));
+    let me = Me { cluster: CLUSTER, node: ONE, birth: birth(1, 11), levels: Levels::up_to(NEWEST) };
+    let one = End::with_names(&Names::Table(table.clone()), me, &voters, first);
+    let two = End::start(TWO, birth(1, 12), &voters, second);
+    one.link(Link::Up).await;
+    two.stop().await;
+    one.link(Link::Refused).await;
+    // It has tried in vain. This one says hello to nobody, so that nothing but the name tells of it.
+    let third = listen(0);
+    table.lock().unwrap().insert("two".to_owned(), third.local_addr().unwrap());
+    let (mut socket, _) = tokio::time::timeout(LIMIT, third.accept()).await.expect("found").unwrap();
+    let greeting = encode_greeting(&Greeting::Welcome { incarnation: 2, level: NEWEST });
+    socket.write_all(&greeting).await.unwrap();
+    one.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

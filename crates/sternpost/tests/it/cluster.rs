@@ -1,12 +1,13 @@
 //! Several real processes: `serve --nodes`, and what a node is told that is not who it says.
 
-use crate::node::{Node, PATIENCE, binary};
+use crate::node::{Client, Node, PATIENCE, binary};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// A port from which on so many others are free as three nodes want.
@@ -205,20 +206,93 @@ fn nodes_end_with_the_one_who_started_them() {
     }
 }
 
+/// One of three nodes that are started one by one, at a port for clients that the system gives.
+fn one_of_three(base: u16, directory: &Path, id: u16) -> Command {
+    let voters: Vec<String> = (0..3).map(|at| format!("{}@127.0.0.1:{}", at + 1, base + at)).collect();
+    let voters = format!("controller.quorum.voters={}", voters.join(","));
+    let mut command = binary();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--http", "off", "--set", &voters])
+        .args(["--set", &format!("node.id={id}"), "--data-dir"])
+        .arg(directory.join(id.to_string()));
+    command
+}
+
+/// Waits until all these nodes tell clients of node 3 at its address.
+fn wait_for_address_of_third(nodes: [&Node; 3]) {
+    let deadline = Instant::now() + PATIENCE;
+    for node in nodes {
+        let mut client = Client::new(node.connect());
+        loop {
+            let brokers = client.metadata(None).brokers;
+            let third = brokers.iter().find(|broker| broker.node_id == 3);
+            if third.is_some_and(|third| third.port == i32::from(nodes[2].address.port())) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{} tells of {brokers:?}", node.address);
+        }
+    }
+}
+
+/// A word of the client that goes on, with what it prints.
+fn client_that_goes_on(node: &Node, words: &[&str]) -> (Child, mpsc::Receiver<String>) {
+    let mut child = binary()
+        .args(words)
+        .args(["--bootstrap-server", &node.address.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (said, lines) = mpsc::channel();
+    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+    (child, lines)
+}
+
+/// Clients that were told of a node at its old address go on at the new one; whom they began with is another node.
+#[test]
+fn a_node_that_comes_back_at_another_address_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = free_ports();
+    let start = |id: u16| {
+        let mut node = Node::spawn(one_of_three(base, directory.path(), id));
+        let line = node.wait_for_line("Kafka clients");
+        node.address = line.split_whitespace().last().unwrap().parse().expect("an address");
+        node
+    };
+    let (one, two, three) = (start(1), start(2), start(3));
+    wait_for_address_of_third([&one, &two, &three]);
+    // Nobody else can serve it.
+    client(one.address.port(), &["topic", "create", "flights", "--replica-assignment", "3"], "");
+    let (mut producer, _) = client_that_goes_on(&one, &["produce", "--topic", "flights"]);
+    let (mut consumer, read) =
+        client_that_goes_on(&one, &["consume", "--topic", "flights", "--from-beginning"]);
+    let mut lines = producer.stdin.take().unwrap();
+    lines.write_all(b"before\n").unwrap();
+    assert_eq!(read.recv_timeout(PATIENCE).unwrap(), "before");
+    let old = three.address;
+    three.signal(Signal::TERM);
+    assert!(three.wait().success());
+    // Kept from the new process, and given back before anybody can wait for an answer there.
+    let taken = TcpListener::bind(old).ok();
+    let three = start(3);
+    drop(taken);
+    assert_ne!(three.address, old);
+    wait_for_address_of_third([&one, &two, &three]);
+    lines.write_all(b"after\n").unwrap();
+    drop(lines);
+    assert_eq!(read.recv_timeout(PATIENCE).unwrap(), "after");
+    assert!(producer.wait().unwrap().success());
+    consumer.kill().unwrap();
+    consumer.wait().unwrap();
+}
+
 #[test]
 fn an_emptied_data_directory_is_sent_away() {
     let directory = tempfile::tempdir().unwrap();
     let base = free_ports();
-    let voters: Vec<String> = (0..3).map(|at| format!("{}@127.0.0.1:{}", at + 1, base + at)).collect();
-    let voters = format!("controller.quorum.voters={}", voters.join(","));
-    let command = |id: u16| {
-        let mut command = binary();
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--http", "off", "--set", &voters])
-            .args(["--set", &format!("node.id={id}"), "--data-dir"])
-            .arg(directory.path().join(id.to_string()));
-        command
-    };
+    let command = |id: u16| one_of_three(base, directory.path(), id);
     let (one, two) = (Node::spawn(command(1)), Node::spawn(command(2)));
     let three = Node::spawn(command(3));
     three.wait_for_lines("connected to node", 2);

@@ -34,8 +34,9 @@ pub const ROWS: &[Elsewhere] = &[
     Elsewhere {
         number: 37,
         title: "a broker's DNS name or address changes",
-        tests: "",
-        remark: "simulated nodes have no addresses",
+        tests: "crates/sternpost/tests/it/cluster.rs: a_node_that_comes_back_at_another_address_is_found; \
+                crates/runtime/src/peers/tests.rs: a_peer_whose_name_leads_elsewhere_is_found",
+        remark: "real processes for the address that clients have; for the name that peers have, a table in place of DNS",
     },
     Elsewhere {
         number: 38,
