@@ -12,6 +12,7 @@ mod lanes;
 pub(crate) mod matrix;
 mod net;
 mod peers;
+mod processor;
 mod queue;
 mod rot;
 mod swarm;
@@ -174,6 +175,10 @@ enum Happening {
     Up(HostIndex),
     /// A paused process goes on.
     Resume(HostIndex, u64),
+    /// Others get the processor of this host, at the end of its process's slice of this number.
+    Preempted(HostIndex, u64),
+    /// The process of this host may get its processor again.
+    Scheduled(HostIndex),
     /// A frame of another node arrives.
     Frame { from: HostIndex, to: HostIndex, link: u64, bytes: Bytes },
     /// A node tries to connect to another.
@@ -433,8 +438,8 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         self.trace.number(self.queue.now().0);
         let process = happening.process(&self.net);
-        if let Some(held) = process.and_then(|at| self.hosts[at].held.as_mut()) {
-            return held.push(happening);
+        if let Some(at) = process.filter(|at| self.stands_still(*at)) {
+            return self.hosts[at].held.push_back(happening);
         }
         match happening {
             Happening::ToNode(id, bytes) => {
@@ -483,6 +488,8 @@ impl World {
             Happening::Start(at) => self.on_start(at),
             Happening::Up(at) => self.on_up(at),
             Happening::Resume(at, life) => self.on_resume(at, life),
+            Happening::Preempted(at, slice) => self.on_preempted(at, slice),
+            Happening::Scheduled(at) => self.on_scheduled(at),
             Happening::Frame { from, to, link, bytes } => {
                 self.trace.number(u64::from(model::checksum::crc32c(&bytes)));
                 self.on_frame(from, to, link, bytes);

@@ -149,7 +149,8 @@ impl World {
             && !self.healed
             && (by_script.is_some() || self.dice.coin());
         let host = &mut self.hosts[at];
-        (host.live, host.starting, host.held) = (None, None, None);
+        (host.live, host.starting, host.is_stopped) = (None, None, false);
+        host.held.clear();
         host.is_silent = is_silent;
         self.net.listens(at, false);
         if is_silent {
@@ -186,7 +187,7 @@ impl World {
             return;
         }
         self.counters.count("world: process paused");
-        host.held = Some(Vec::new());
+        host.is_stopped = true;
         self.queue.after(wait, Happening::Resume(at, host.life));
     }
 
@@ -197,12 +198,8 @@ impl World {
     }
 
     fn resume(&mut self, at: HostIndex) {
-        let life = self.hosts[at].life;
-        for happening in self.hosts[at].held.take().unwrap_or_default() {
-            if self.hosts[at].life == life && self.hosts[at].held.is_none() {
-                self.happen(happening);
-            }
-        }
+        self.hosts[at].is_stopped = false;
+        self.go_on(at);
     }
 
     pub(super) fn heal(&mut self) {

@@ -2,6 +2,7 @@
 //! node's timer, and the start after a crash. The same duties as `runtime`, in one thread.
 
 use super::lanes::LaneQueue;
+use super::processor::Processor;
 use super::swarm::WAL_RESERVE_BYTES;
 use super::{FAILED_STARTS_MAX, Happening, HostIndex, Mutant, ROOMY, WALL_START_MS, World};
 use crate::dice::Dice;
@@ -51,8 +52,11 @@ pub struct Host {
     pub failed_starts: u32,
     pub wall_offset_ms: i64,
     drift_ppm: i64,
-    /// What came for a process that is stopped (`kill -STOP`), in order; none while it runs.
-    pub held: Option<Vec<Happening>>,
+    /// The process is stopped (`kill -STOP`).
+    pub is_stopped: bool,
+    pub processor: Processor,
+    /// What came for a process that does not run just now, in order.
+    pub held: VecDeque<Happening>,
     /// The machine is gone without a word: nothing that is sent to it comes back as refused.
     pub is_silent: bool,
     /// Until when the device answers nothing.
@@ -71,7 +75,9 @@ impl Host {
             failed_starts: 0,
             wall_offset_ms: WALL_START_MS,
             drift_ppm: dice.between(0, 400) as i64 - 200,
-            held: None,
+            is_stopped: false,
+            processor: Processor::default(),
+            held: VecDeque::new(),
             is_silent: false,
             frozen_until: Mono(0),
             level: NEWEST,
@@ -85,7 +91,7 @@ impl Host {
 
     /// Whether a process runs here and is not stopped.
     pub fn runs(&self) -> bool {
-        self.live.is_some() && self.held.is_none()
+        self.live.is_some() && !self.is_stopped
     }
 
     /// What the host's wall clock shows.

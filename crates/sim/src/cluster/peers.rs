@@ -203,7 +203,7 @@ impl World {
         if self.hosts[from].live.is_none() || self.peers.way(from, to).dialled.is_some() {
             return;
         }
-        if self.hosts[from].held.is_some() {
+        if self.stands_still(from) {
             return self.dial_soon(from, to, REDIAL_MICROS_MAX);
         }
         let life = self.hosts[from].life;

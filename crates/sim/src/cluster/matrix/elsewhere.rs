@@ -14,12 +14,6 @@ pub struct Elsewhere {
 /// All of them, in the order of their numbers.
 pub const ROWS: &[Elsewhere] = &[
     Elsewhere {
-        number: 16,
-        title: "CPU starvation",
-        tests: "",
-        remark: "a simulated processor is never short of time",
-    },
-    Elsewhere {
         number: 17,
         title: "memory limit, OOM kill",
         tests: "crates/sternpost/tests/it/limits.rs: half_frames_take_no_memory_and_end",

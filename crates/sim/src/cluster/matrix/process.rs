@@ -2,6 +2,7 @@
 
 use super::row::{Expect, Row};
 use super::script::{Act, Who};
+use crate::cluster::processor::FOUR_PER_CORE;
 use crate::disk::Crash;
 
 const LEADER_DIES: &[(u64, Act)] = &[(0, Act::Kill(Who::Leader, Crash::Process))];
@@ -144,6 +145,29 @@ pub const ROWS: &[Row] = &[
         rounds: 1,
         round_millis: 61_000,
         tune: |swarm| (swarm.log_kept_bytes, swarm.pace_micros) = (20_000, 60_000),
+        ..Row::PLAIN
+    },
+    Row {
+        number: 16,
+        title: "four times more to do than processors, on every node",
+        steps: &[
+            (0, Act::Contend(FOUR_PER_CORE)),
+            (800, Act::Stall(Who::Leader, 150)),
+            (1_600, Act::Stall(Who::Follower, 400)),
+            (2_600, Act::Stall(Who::Leader, 150)),
+            (3_200, Act::Stall(Who::Follower, 900)),
+            (4_800, Act::Stall(Who::Follower, 3_000)),
+            (8_400, Act::Stall(Who::Leader, 150)),
+        ],
+        expects: &[
+            Expect::NoRise,
+            Expect::Gap(500),
+            Expect::NoDeath,
+            Expect::Seen("world: process waited for its processor"),
+            Expect::Seen("world: process stalled"),
+        ],
+        rounds: 3,
+        round_millis: 10_000,
         ..Row::PLAIN
     },
     Row {

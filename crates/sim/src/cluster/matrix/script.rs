@@ -2,6 +2,7 @@
 
 use super::row::Row;
 use crate::cluster::net::CALM;
+use crate::cluster::processor::Contention;
 use crate::cluster::{Happening, HostIndex, ROOMY, World};
 use crate::disk::{Crash, DiskFaults};
 use std::collections::BTreeSet;
@@ -84,6 +85,10 @@ pub enum Act {
     /// Bits flip between nodes: in ten thousand frames.
     Flips(u32),
     ResetClients,
+    /// Every process shares its processor with others.
+    Contend(Contention),
+    /// The process has been without its processor for so many milliseconds when it gets it next.
+    Stall(Who, u64),
 }
 
 /// An act and its time, milliseconds behind the beginning of the round.
@@ -257,6 +262,11 @@ impl World {
             }
             Act::Resets(rate) => (self.peers.reset, self.net.faults.reset) = (rate, rate),
             Act::Flips(rate) => self.peers.flips = rate,
+            Act::Contend(contention) => self.contend(contention),
+            Act::Stall(who, millis) => {
+                let at = self.find(who);
+                self.stall(at, Duration::from_millis(millis));
+            }
             Act::ResetClients => {
                 for id in self.net.open_connections() {
                     self.queue.after(Duration::ZERO, Happening::Reset(id));
@@ -333,13 +343,14 @@ impl World {
         self.cut_ways(&cuts);
     }
 
-    /// Everything that a script did to network and disks is over; clocks stay where they are, and who is away comes by itself.
+    /// Everything that a script did to network, disks and processors is over; clocks stay where they are, and who is away comes by itself.
     pub(in crate::cluster) fn mend_all(&mut self) {
         self.cut_ways(&BTreeSet::new());
         self.net.show_all(&mut self.queue);
         self.net.faults = CALM;
         (self.peers.delay_micros_max, self.peers.reset, self.peers.flips) = (200, 0, 0);
         self.peers.narrow = None;
+        self.end_contention();
         self.act_on_disk(Act::Well);
         for host in &self.hosts {
             host.disk.disarm();

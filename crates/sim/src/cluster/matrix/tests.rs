@@ -1,7 +1,9 @@
 //! Every row demanded is simulated or named as shown elsewhere, the page says so, and rows fail where they should.
 
 use super::row::Expect;
+use super::script::{Act, Who};
 use super::*;
+use crate::cluster::processor::FOUR_PER_CORE;
 use broker::peer::Led;
 use model::entry::Term;
 use model::{LeaderEpoch, LogIndex, Mono, ShardId};
@@ -74,6 +76,15 @@ fn rows_fail_by_their_own_expectations() {
     for (row, property) in wrong {
         assert_eq!(broken(row, None).as_deref(), Some(property), "row {}", row.number);
     }
+}
+
+/// What row 16 does, with a leader that stalls for longer than it may.
+#[test]
+fn a_leader_that_gets_no_processor_for_long_is_replaced() {
+    const STEPS: &[script::Step] =
+        &[(0, Act::Contend(FOUR_PER_CORE)), (800, Act::Stall(Who::Leader, 700)), (4_000, Act::Mend)];
+    let row: &'static Row = Box::leak(Box::new(Row { steps: STEPS, ..*numbered(16) }));
+    assert_eq!(broken(row, None).as_deref(), Some("nobody is elected"));
 }
 
 #[test]
