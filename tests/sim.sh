@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The simulation's part of the test command: swarms of every world, the rows of the fault matrix, one seed run twice, every mutant found.
-# SIM_SEEDS (default 10000) is the number of seeds of the one-node world, SIM_CLUSTER_SEEDS (default 450) of three nodes.
+# SIM_SEEDS (default 10000) is the number of seeds of the one-node world, SIM_CLUSTER_SEEDS (default 1000) of three nodes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${CARGO_TARGET_DIR:-target}/release/sternpost
 [ -x "$bin" ] || cargo build --release --locked -p sternpost
 "$bin" sim --world one --seeds "${SIM_SEEDS:-10000}"
-"$bin" sim --nodes 3 --seeds "${SIM_CLUSTER_SEEDS:-450}"
+"$bin" sim --nodes 3 --seeds "${SIM_CLUSTER_SEEDS:-1000}"
 "$bin" sim --nodes 5 --seeds 50
 "$bin" sim --fault all --seeds 2
 # Rows must notice what their faults are about.
