@@ -55,6 +55,21 @@ fn the_answer_waits_for_the_next_leader() {
     }
 }
 
+/// A client's question may be there before this node's own news of the same death.
+#[test]
+fn a_question_that_comes_before_the_news_is_answered_by_it() {
+    for seed in 0..3 {
+        let (mut c, victim) = with_topic(3050 + seed);
+        let (dead, other) = (NodeId(victim as i32 + 1), (victim + 1) % NODES);
+        c.metadata(other, "a");
+        let token = c.ask(other, about_a());
+        c.kill(victim);
+        let (response, took) = answer(&mut c, token);
+        assert!(leaders(&response).iter().all(|leader| leader.is_some_and(|leader| leader != dead)));
+        assert!(took > Duration::from_millis(4), "it waited for an election");
+    }
+}
+
 /// Partitions that leave a node are lost to librdkafka when the answer that tells of it leaves the node out.
 #[test]
 fn a_node_is_listed_for_a_while_after_its_loss() {
