@@ -10,7 +10,7 @@ use crate::group::{Coordinator, GroupCommand, GroupTable, Ticket};
 use crate::mutant::Mutant;
 use crate::partition::{Partition, PartitionLog};
 use crate::producer::PRODUCERS_MAX;
-use crate::request::Token;
+use crate::request::{Part, Token};
 use bytes::Bytes;
 use consensus::{Group, Position};
 use model::job::{PartitionSegments, SegmentMeta, ShardCheckpoint};
@@ -35,10 +35,10 @@ pub enum Drive {
 /// What happens when a proposed command is applied (or is known not to be).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// One more part of this request's answer is done.
-    Gathered(Token),
+    /// This part of a request's answer is done.
+    Gathered(Part),
     /// As `Gathered`, when at least so many replicas have it on disk.
-    Replicated(Token, usize),
+    Replicated(Part, usize),
     /// The coordinator's proposal.
     Group(Ticket),
 }

@@ -89,26 +89,37 @@ impl Node {
 
 /// Everything in the answer that said success says `code` instead.
 pub(super) fn fail(response: &mut Response, code: ErrorCode) {
-    let set = |slot: &mut ErrorCode| {
-        if slot.is_none() {
+    fail_where(response, code, |_| true);
+}
+
+/// The same for these parts only.
+pub(super) fn fail_parts(response: &mut Response, parts: &[u32], code: ErrorCode) {
+    fail_where(response, code, |number| parts.contains(&number));
+}
+
+fn fail_where(response: &mut Response, code: ErrorCode, fails: impl Fn(u32) -> bool) {
+    let mut number = 0..;
+    let mut is_due = || fails(number.next().expect("endless"));
+    let mut set = |slot: &mut ErrorCode| {
+        if is_due() && slot.is_none() {
             *slot = code;
         }
     };
     match response {
         Response::Produce(response) => {
             for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-                if partition.refusal.is_ok() {
-                    partition.refusal = code.into();
+                set(&mut partition.refusal.code);
+                if !partition.refusal.is_ok() {
                     partition.base_offset = -1;
                 }
             }
         }
         Response::DeleteRecords(response) => {
             for (_, log_start, error) in response.topics.iter_mut().flat_map(|(_, results)| results) {
-                if error.is_none() {
+                set(error);
+                if !error.is_none() {
                     *log_start = -1;
                 }
-                set(error);
             }
         }
         Response::CreateTopics(response) => {

@@ -10,7 +10,7 @@ use crate::config::{
 use crate::event::Effect;
 use crate::request::{
     AlterConfigs, AlterConfigsResponse, AlterOp, ConfigEntry, ConfigKind, ConfigResource, ConfigSource,
-    DescribeConfigs, DescribeConfigsResponse, DescribedResource, Refusal, Response, Token,
+    DescribeConfigs, DescribeConfigsResponse, DescribedResource, Part, Refusal, Response, Token,
 };
 use crate::shard::Then;
 use model::{ErrorCode, Now};
@@ -97,7 +97,7 @@ impl Node {
     ) {
         /// How long a change of settings may wait for its commit; the request itself names no limit.
         const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-        let mut waiting = 0;
+        let mut waiting = Vec::new();
         let mut resources = Vec::with_capacity(request.resources.len());
         let mut seen = BTreeSet::new();
         let repeated: BTreeSet<&ConfigResource> =
@@ -117,8 +117,9 @@ impl Node {
                         self.remark(name, configs, out);
                     }
                     if !request.validate_only {
-                        waiting += 1;
-                        self.shards[0].add(Command::Catalog(command), Some(Then::Gathered(token)));
+                        let part = Part { token, number: resources.len() as u32 };
+                        waiting.push(part.number);
+                        self.shards[0].add(Command::Catalog(command), Some(Then::Gathered(part)));
                     }
                     Refusal::OK
                 }

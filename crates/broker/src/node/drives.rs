@@ -7,7 +7,7 @@ use crate::catalog::CatalogCommand;
 use crate::command::Command;
 use crate::event::Effect;
 use crate::mutant::Mutant;
-use crate::request::Token;
+use crate::request::Part;
 use crate::shard::Drive;
 use model::{ErrorCode, LogIndex, PartitionId, ShardId, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(super) struct Driving {
     /// For partitions that the catalogue does not have yet.
-    proposed: BTreeMap<TopicId, Vec<Token>>,
+    proposed: BTreeMap<TopicId, Vec<Part>>,
     /// For partitions that it has.
     creating: Vec<Creating>,
     /// For the end of deleted topics.
-    deleting: BTreeMap<TopicId, Vec<Token>>,
+    deleting: BTreeMap<TopicId, Vec<Part>>,
     /// Deleted topics whose end is proposed.
     ending: BTreeSet<TopicId>,
     /// A shard may have got further since the last look.
@@ -35,27 +35,27 @@ struct Creating {
     since: LogIndex,
     /// Shards that do not have it yet.
     shards: BTreeSet<ShardId>,
-    token: Token,
+    part: Part,
 }
 
 impl Node {
-    /// A part of the answer for `token` is done when the new partitions of the topic exist.
-    pub(super) fn await_partitions(&mut self, topic: TopicId, token: Token) {
-        self.driving.proposed.entry(topic).or_default().push(token);
+    /// A part of an answer is done when the new partitions of the topic exist.
+    pub(super) fn await_partitions(&mut self, topic: TopicId, part: Part) {
+        self.driving.proposed.entry(topic).or_default().push(part);
     }
 
-    /// A part of the answer for `token` is done when nothing is left of the topic.
-    pub(super) fn await_end(&mut self, topic: TopicId, token: Token) {
-        self.driving.deleting.entry(topic).or_default().push(token);
+    /// A part of an answer is done when nothing is left of the topic.
+    pub(super) fn await_end(&mut self, topic: TopicId, part: Part) {
+        self.driving.deleting.entry(topic).or_default().push(part);
     }
 
     /// The catalogue has more partitions.
     pub(super) fn on_partitions_added(&mut self, partitions: Vec<(PartitionId, ShardId)>) {
         let Some((first, _)) = partitions.first() else { return };
-        let tokens = self.driving.proposed.remove(&first.topic).unwrap_or_default();
+        let parts = self.driving.proposed.remove(&first.topic).unwrap_or_default();
         let shards: BTreeSet<ShardId> = partitions.iter().map(|(_, shard)| *shard).collect();
         let since = self.shards[0].applied();
-        let creating = tokens.into_iter().map(|token| Creating { since, shards: shards.clone(), token });
+        let creating = parts.into_iter().map(|part| Creating { since, shards: shards.clone(), part });
         self.driving.creating.extend(creating);
         self.drive_served(partitions, Drive::Create);
     }
@@ -90,8 +90,8 @@ impl Node {
     pub(super) fn on_topics_gone(&mut self, topics: &[TopicId], out: &mut Vec<Effect>) {
         for id in topics {
             self.driving.ending.remove(id);
-            for token in self.driving.deleting.remove(id).unwrap_or_default() {
-                self.gathered(token, out);
+            for part in self.driving.deleting.remove(id).unwrap_or_default() {
+                self.gathered(part, out);
             }
         }
     }
@@ -102,17 +102,17 @@ impl Node {
             return;
         }
         let mut creating = std::mem::take(&mut self.driving.creating);
-        creating.retain(|wait| self.gathers.contains_key(&wait.token)); // else its time was up
+        creating.retain(|wait| self.gathers.contains_key(&wait.part.token)); // else its time was up
         for wait in &mut creating {
             wait.shards.retain(|shard| self.driven(*shard) < wait.since);
         }
         let (done, wait) = creating.into_iter().partition(|wait| wait.shards.is_empty());
         self.driving.creating = wait;
         let done: Vec<Creating> = done;
-        done.into_iter().for_each(|done| self.gathered(done.token, out));
-        self.driving.deleting.retain(|_, tokens| {
-            tokens.retain(|token| self.gathers.contains_key(token));
-            !tokens.is_empty()
+        done.into_iter().for_each(|done| self.gathered(done.part, out));
+        self.driving.deleting.retain(|_, parts| {
+            parts.retain(|part| self.gathers.contains_key(&part.token));
+            !parts.is_empty()
         });
         if !self.shards[0].serving {
             return;
@@ -132,10 +132,9 @@ impl Node {
     /// This node is not the controller any more: what was begun may go on, and another one can tell.
     pub(super) fn give_up_driving(&mut self, out: &mut Vec<Effect>) {
         let Driving { proposed, creating, deleting, .. } = std::mem::take(&mut self.driving);
-        let creating = creating.into_iter().map(|wait| wait.token);
-        for token in proposed.into_values().flatten().chain(creating).chain(deleting.into_values().flatten())
-        {
-            self.abandon(token, ErrorCode::NotController, out);
+        let creating = creating.into_iter().map(|wait| wait.part);
+        for part in proposed.into_values().flatten().chain(creating).chain(deleting.into_values().flatten()) {
+            self.part_failed(part, ErrorCode::NotController, out);
         }
     }
 }

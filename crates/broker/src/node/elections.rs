@@ -5,12 +5,14 @@
 use super::Node;
 use crate::event::Effect;
 use crate::peer::PeerMessage;
-use crate::request::{ElectLeaders, ElectLeadersResponse, ElectionKind, Refusal, Response, Token, TopicRef};
+use crate::request::{
+    ElectLeaders, ElectLeadersResponse, ElectionKind, Part, Refusal, Response, Token, TopicRef,
+};
 use model::{ErrorCode, NodeId, Now, ShardId};
 use std::collections::BTreeMap;
 
 /// Shards on their way to their preferred leader, and who waits for it.
-pub(super) type Electing = BTreeMap<usize, Vec<Token>>;
+pub(super) type Electing = BTreeMap<usize, Vec<Part>>;
 
 /// What is to be done about a shard: hand it over (to whom it should go), or nothing, and why.
 type Verdict = Result<(), Refusal>;
@@ -40,10 +42,11 @@ impl Node {
             verdicts.iter().filter(|(_, verdict)| verdict.is_ok()).map(|(at, _)| *at).collect();
         self.ask_to_hand_over(&moving, out);
         for at in &moving {
-            self.electing.entry(*at).or_default().push(token);
+            self.electing.entry(*at).or_default().push(Part { token, number: *at as u32 });
         }
         let response = Response::ElectLeaders(ElectLeadersResponse { topics });
-        self.gather(token, response, moving.len(), Some(now.mono.plus(request.timeout)), out);
+        let moving = moving.into_iter().map(|at| at as u32).collect();
+        self.gather(token, response, moving, Some(now.mono.plus(request.timeout)), out);
     }
 
     /// Every partition, without those that need no election.
@@ -175,14 +178,14 @@ impl Node {
         let arrived: Vec<usize> =
             self.electing.keys().copied().filter(|at| self.is_led_as_preferred(*at)).collect();
         for at in arrived {
-            for token in self.electing.remove(&at).expect("just found") {
-                self.gathered(token, out);
+            for part in self.electing.remove(&at).expect("just found") {
+                self.gathered(part, out);
             }
         }
         // Those whose time is up were answered.
         let gathers = &self.gathers;
         self.electing.retain(|_, waiting| {
-            waiting.retain(|token| gathers.contains_key(token));
+            waiting.retain(|part| gathers.contains_key(&part.token));
             !waiting.is_empty()
         });
     }

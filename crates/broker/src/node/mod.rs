@@ -545,8 +545,8 @@ impl Node {
 
     fn on_then(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
         match then {
-            Then::Gathered(token) => self.gathered(token, out),
-            Then::Replicated(token, replicas) => self.await_replicas(shard, token, replicas),
+            Then::Gathered(part) => self.gathered(part, out),
+            Then::Replicated(part, replicas) => self.await_replicas(shard, part, replicas),
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_applied(now, ticket, effects);
             }),
@@ -555,12 +555,12 @@ impl Node {
 
     fn on_dropped(&mut self, now: Now, shard: usize, then: Then, out: &mut Vec<Effect>) {
         match then {
-            Then::Gathered(token) | Then::Replicated(token, _) => {
+            Then::Gathered(part) | Then::Replicated(part, _) => {
                 let code = match shard {
                     0 => model::ErrorCode::NotController,
                     _ => model::ErrorCode::NotLeaderOrFollower,
                 };
-                self.abandon(token, code, out);
+                self.part_failed(part, code, out);
             }
             Then::Group(ticket) => self.with_coordinator(shard, out, |coordinator, effects| {
                 coordinator.on_dropped(now, ticket, effects);

@@ -8,7 +8,7 @@ use crate::partition::Partition;
 use crate::request::{
     DeleteRecords, DeleteRecordsResponse, EpochEnd, EpochQuery, FoundOffset, ListOffsets,
     ListOffsetsPartition, ListOffsetsResponse, ListedPartition, ListedTopic, OffsetForLeaderEpoch,
-    OffsetForLeaderEpochResponse, OffsetTarget, Response, Token, TopicRef,
+    OffsetForLeaderEpochResponse, OffsetTarget, Part, Response, Token, TopicRef,
 };
 use crate::shard::Then;
 use model::job::{Job, JobError, JobId, TimeLookup};
@@ -200,7 +200,8 @@ impl Node {
         request: DeleteRecords,
         out: &mut Vec<Effect>,
     ) {
-        let mut waiting = 0;
+        let mut waiting = Vec::new();
+        let mut part = Part { token, number: 0 };
         let mut topics = Vec::with_capacity(request.topics.len());
         for (name, asked) in request.topics {
             let topic = TopicRef::Name(name.clone());
@@ -216,12 +217,13 @@ impl Node {
                 match trim {
                     Err(code) => results.push((index, -1, code)),
                     Ok((id, shard, log_start)) => {
-                        waiting += 1;
+                        waiting.push(part.number);
                         let trim = Command::Trim { partition: id, log_start };
-                        self.shards[shard].add(trim, Some(Then::Gathered(token)));
+                        self.shards[shard].add(trim, Some(Then::Gathered(part)));
                         results.push((index, log_start.0, ErrorCode::None));
                     }
                 }
+                part.number += 1;
             }
             topics.push((name, results));
         }

@@ -9,7 +9,7 @@ use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::partition::{AppendVerdict, Partition};
 use crate::request::{
-    BatchRefusal, Produce, ProducePartition, ProduceResponse, ProducedBatch, ProducedPartition,
+    BatchRefusal, Part, Produce, ProducePartition, ProduceResponse, ProducedBatch, ProducedPartition,
     ProducedTopic, Refusal, Response, Token, TopicRef,
 };
 use crate::shard::Then;
@@ -31,7 +31,7 @@ const CROWDED_TEXT: &str = "the partition's shard remembers as many idempotent p
 #[derive(Clone, Copy)]
 struct Question {
     now: Now,
-    token: Token,
+    part: Part,
     acks: i16,
 }
 
@@ -61,8 +61,8 @@ impl Outcome {
 
 impl Node {
     pub(super) fn produce(&mut self, now: Now, token: Token, request: Produce, out: &mut Vec<Effect>) {
-        let question = Question { now, token, acks: request.acks };
-        let mut waiting = 0;
+        let mut part = Part { token, number: 0 };
+        let mut waiting = Vec::new();
         let mut leaders = BTreeSet::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
@@ -79,6 +79,7 @@ impl Node {
                     (Ok((id, shards)), Some(settings)) => {
                         let shard = usize::try_from(index).ok().and_then(|index| shards.get(index)).copied();
                         let id = PartitionId { topic: *id, index };
+                        let question = Question { now, part, acks: request.acks };
                         self.append(question, (&topic.topic, id), shard, asked, settings)
                     }
                     (Err(code), _) => Outcome::refused(*code),
@@ -93,7 +94,8 @@ impl Node {
                 {
                     self.refused.remember(&topic.topic, index, &header);
                 }
-                waiting += usize::from(outcome.waits);
+                waiting.extend(outcome.waits.then_some(part.number));
+                part.number += 1;
                 let shard =
                     place.as_ref().ok().and_then(|(_, shards)| shards.get(usize::try_from(index).ok()?));
                 let current_leader =
@@ -111,7 +113,7 @@ impl Node {
             topics.push(ProducedTopic { topic: topic.topic, partitions });
         }
         if self.config.mutant == Some(Mutant::AckBeforeCommit) {
-            waiting = 0;
+            waiting.clear();
         }
         let response =
             Response::Produce(ProduceResponse { topics, endpoints: self.endpoints_among(&leaders) });
@@ -127,7 +129,7 @@ impl Node {
 
     fn append(
         &mut self,
-        Question { now, token, acks }: Question,
+        Question { now, part, acks }: Question,
         (topic, id): (&TopicRef, PartitionId),
         shard: Option<ShardId>,
         asked: ProducePartition,
@@ -155,8 +157,8 @@ impl Node {
         };
         let mutant = self.config.mutant;
         let then = match replicas {
-            Some(replicas) => Then::Replicated(token, replicas),
-            None => Then::Gathered(token),
+            Some(replicas) => Then::Replicated(part, replicas),
+            None => Then::Gathered(part),
         };
         let shard = &mut self.shards[at];
         let has_room = shard.has_room_for_producer();
@@ -190,7 +192,7 @@ impl Node {
             AppendVerdict::Refused(code) => Outcome::refused(code),
             AppendVerdict::Committed(base_offset) => {
                 // Nobody knows its entry any more; what is applied by now is that or behind it.
-                let replicas = replicas.inspect(|replicas| self.await_replicas(at, token, *replicas));
+                let replicas = replicas.inspect(|replicas| self.await_replicas(at, part, *replicas));
                 outcome(base_offset.0, replicas.is_some())
             }
             AppendVerdict::InFlight(before) => {

@@ -5,12 +5,12 @@ use super::Node;
 use super::produce::ACKS_ALL;
 use crate::config::TopicSettings;
 use crate::event::Effect;
-use crate::request::{Refusal, Token};
+use crate::request::{Part, Refusal};
 use model::{ErrorCode, LogIndex};
 use std::collections::BTreeMap;
 
 /// Committed records whose acknowledgement waits, by shard and entry: for how many replicas, each part of the answer.
-pub(super) type Replicating = BTreeMap<(usize, LogIndex, Token), Vec<usize>>;
+pub(super) type Replicating = BTreeMap<(usize, LogIndex, Part), Vec<usize>>;
 
 impl Node {
     /// Replicas of a shard that commit needs.
@@ -40,9 +40,9 @@ impl Node {
         Ok(Some(wanted))
     }
 
-    /// A part of the answer for `token` is done when so many replicas have all that is applied by now.
-    pub(super) fn await_replicas(&mut self, at: usize, token: Token, replicas: usize) {
-        let key = (at, self.shards[at].applied(), token);
+    /// A part of an answer is done when so many replicas have all that is applied by now.
+    pub(super) fn await_replicas(&mut self, at: usize, part: Part, replicas: usize) {
+        let key = (at, self.shards[at].applied(), part);
         self.replicating.entry(key).or_default().push(replicas);
     }
 
@@ -53,17 +53,17 @@ impl Node {
         }
         let progress: Vec<_> = self.shards.iter().map(|shard| shard.group.progress()).collect();
         let mut held = Vec::new();
-        self.replicating.retain(|(at, index, token), parts| {
+        self.replicating.retain(|(at, index, part), parts| {
             let have = progress[*at].iter().filter(|(_, matched)| matched >= index).count();
             parts.retain(|wanted| {
                 *wanted > have || {
-                    held.push(*token);
+                    held.push(*part);
                     false
                 }
             });
             !parts.is_empty()
         });
-        held.into_iter().for_each(|token| self.gathered(token, out));
+        held.into_iter().for_each(|part| self.gathered(part, out));
     }
 
     /// Leadership is gone: the records are committed, and nobody here sees any more on how many replicas they are.
@@ -71,7 +71,7 @@ impl Node {
         let waiting = self.replicating.keys().filter(|(shard, ..)| *shard == at).copied();
         for key in waiting.collect::<Vec<_>>() {
             self.replicating.remove(&key);
-            self.abandon(key.2, ErrorCode::NotEnoughReplicasAfterAppend, out);
+            self.part_failed(key.2, ErrorCode::NotEnoughReplicasAfterAppend, out);
         }
     }
 }

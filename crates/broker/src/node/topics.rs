@@ -14,7 +14,7 @@ use crate::mutant::Mutant;
 use crate::request::{
     ConnectionId, CreatePartitions, CreatePartitionsResponse, CreateTopics, CreateTopicsResponse,
     CreatedTopic, DeleteTopics, DeleteTopicsResponse, DeletedTopic, DescribeClusterResponse, Endpoint,
-    Metadata, MetadataResponse, NewTopic, PartitionMetadata, Refusal, Request, Response, Token,
+    Metadata, MetadataResponse, NewTopic, Part, PartitionMetadata, Refusal, Request, Response, Token,
     TopicMetadata, TopicRef,
 };
 use crate::shard::Drive;
@@ -232,7 +232,7 @@ impl Node {
         request: CreateTopics,
         out: &mut Vec<Effect>,
     ) {
-        let mut waiting = 0;
+        let mut waiting = Vec::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         let mut new_partitions = 0;
         let mut placing = self.begin_placing();
@@ -263,8 +263,9 @@ impl Node {
                             Ok(shards) => {
                                 let (id, name) = (self.new_topic_id(), topic.name.clone());
                                 created.id = id;
-                                waiting += 1;
-                                self.await_partitions(id, token);
+                                let part = Part { token, number: topics.len() as u32 };
+                                waiting.push(part.number);
+                                self.await_partitions(id, part);
                                 self.change_catalog(CatalogCommand::CreateTopic {
                                     name,
                                     id,
@@ -452,7 +453,7 @@ impl Node {
         request: CreatePartitions,
         out: &mut Vec<Effect>,
     ) {
-        let mut waiting = 0;
+        let mut waiting = Vec::new();
         let mut results = Vec::with_capacity(request.topics.len());
         let mut placing = self.begin_placing();
         let mut new_partitions = 0;
@@ -477,8 +478,9 @@ impl Node {
                         Ok(shards) => {
                             if !shards.is_empty() {
                                 let from = from as u32;
-                                waiting += 1;
-                                self.await_partitions(id, token);
+                                let part = Part { token, number: results.len() as u32 };
+                                waiting.push(part.number);
+                                self.await_partitions(id, part);
                                 self.change_catalog(CatalogCommand::AddPartitions { id, from, shards });
                             }
                             Refusal::OK
@@ -542,7 +544,7 @@ impl Node {
         request: DeleteTopics,
         out: &mut Vec<Effect>,
     ) {
-        let mut waiting = 0;
+        let mut waiting = Vec::new();
         let mut seen = BTreeSet::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for asked in &request.topics {
@@ -559,8 +561,9 @@ impl Node {
                 Ok((id, name)) => {
                     let refusal = self.refuse_deletion(seen.insert(id));
                     if refusal.is_ok() {
-                        waiting += 1;
-                        self.await_end(id, token);
+                        let part = Part { token, number: topics.len() as u32 };
+                        waiting.push(part.number);
+                        self.await_end(id, part);
                         if !self.catalog.dying().contains_key(&id) {
                             self.change_catalog(CatalogCommand::DeleteTopic { id });
                         }
@@ -570,7 +573,7 @@ impl Node {
             });
         }
         if self.config.mutant == Some(Mutant::DeletionAckedEarly) {
-            waiting = 0;
+            waiting.clear();
         }
         let response = Response::DeleteTopics(DeleteTopicsResponse { topics });
         self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);

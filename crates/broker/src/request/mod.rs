@@ -18,6 +18,15 @@ pub use topic::*;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
+/// One of the partitions, topics or resources that an answer speaks of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// Whose answer.
+    pub token: Token,
+    /// Its place among all of them.
+    pub number: u32,
+}
+
 /// Names one client connection. Never used twice in a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);

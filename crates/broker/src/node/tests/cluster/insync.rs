@@ -76,3 +76,28 @@ fn min_insync_replicas_holds_the_ack_of_each_partition() {
     let told = &answer.topics[0].partitions;
     assert!(told.len() >= 3 && told.iter().all(|told| told.refusal.code == ErrorCode::None), "{told:?}");
 }
+
+/// A part of a request whose time is up says so; what is acknowledged beside it is.
+#[test]
+fn each_partition_of_a_request_is_answered_for_itself() {
+    let mut c = Cluster::of_shards(16, 1);
+    c.all_ready();
+    let configs = vec![("min.insync.replicas".to_owned(), Some("3".to_owned()))];
+    assert_eq!(c.create_with(0, NewTopic { configs, ..new_topic("all", 1) }), Some(ErrorCode::None));
+    assert_eq!(c.create(0, "most", 1), Some(ErrorCode::None));
+    c.run_for(Duration::from_secs(3));
+    assert_eq!(c.write("all", 0, (9, 0), 0), 0);
+    let leader = c.leader("all", 0).expect("it was written to");
+    assert_eq!(c.leader("most", 0), Some(leader), "there is one shard");
+    let away = (leader + 1) % NODES;
+    for other in (0..NODES).filter(|other| *other != away) {
+        c.cut.extend([(away, other), (other, away)]);
+    }
+    let Request::Produce(mut both) = produce("all", &[0], (9, 1), 1) else { unreachable!() };
+    let Request::Produce(most) = produce("most", &[0], (10, 0), 1) else { unreachable!() };
+    both.topics.extend(most.topics);
+    let Some(Response::Produce(answer)) = c.call(leader, Request::Produce(both)) else { panic!("none") };
+    let told = answer.topics.iter().map(|topic| &topic.partitions[0]);
+    let told: Vec<_> = told.map(|told| (told.refusal.code, told.base_offset)).collect();
+    assert_eq!(told, [(ErrorCode::RequestTimedOut, -1), (ErrorCode::None, 0)]);
+}
