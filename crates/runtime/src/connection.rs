@@ -18,9 +18,13 @@ use kafka::session::{Pending, Session, SessionError, Step};
 use kafka::wire::Segments;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
@@ -318,6 +322,10 @@ impl<'a> Connection<'a> {
                 ApiKey::from_code(key).expect("an answered request has a known key"),
                 Answer::Ready(Some(segments)),
             ),
+            Step::Ask { pending, request, .. } if request.is_for_its_answer() && self.is_client_gone() => {
+                self.shared.counters.requests_left_out.add(1);
+                (pending.key(), Answer::Ready(None))
+            }
             Step::Ask { pending, request, client, wants_reply: _ } => {
                 let key = pending.key();
                 self.asked = true;
@@ -337,6 +345,16 @@ impl<'a> Connection<'a> {
         self.next_number += 1;
         self.release();
         Ok(())
+    }
+
+    /// Whether the client has closed its side, as far as the system has said: what is read now came before that.
+    fn is_client_gone(&self) -> bool {
+        let ready = pin!(self.stream.ready(Interest::READABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            // The next read or write says what is wrong with it.
+            Poll::Ready(Err(_)) | Poll::Pending => false,
+        }
     }
 
     /// Turns the core's answers into frames.

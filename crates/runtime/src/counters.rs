@@ -39,6 +39,8 @@ pub struct Counters {
     pub connections_refused: Count,
     /// Connections ended because of what the client did (bad frames, time-outs).
     pub connections_broken: Count,
+    /// Requests that nobody worked on because their clients had closed the connection.
+    pub requests_left_out: Count,
     /// Bytes read from clients.
     pub bytes_in: Count,
     /// Bytes written to clients.
@@ -70,6 +72,7 @@ impl Default for Counters {
             connections_accepted: Count::default(),
             connections_refused: Count::default(),
             connections_broken: Count::default(),
+            requests_left_out: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             peer_connections: Count::default(),

@@ -76,6 +76,11 @@ pub fn metrics_text(counters: &Counters, held: Held, status: &Status) -> String 
         "Client connections ended because of what came on them: bad frames, time-outs, slow readers.",
         counters.connections_broken.get(),
     );
+    text.counter(
+        "sternpost_requests_left_out",
+        "Produce requests with acks=all and fetches whose clients had closed the connection before they were taken up.",
+        counters.requests_left_out.get(),
+    );
     text.counter("sternpost_network_receive_bytes", "Bytes read from clients.", counters.bytes_in.get());
     text.counter("sternpost_network_transmit_bytes", "Bytes written to clients.", counters.bytes_out.get());
     peers(text, counters);

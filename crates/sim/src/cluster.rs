@@ -8,6 +8,7 @@ mod client;
 mod epochs;
 mod faults;
 mod host;
+mod intake;
 mod lanes;
 pub(crate) mod matrix;
 mod net;
@@ -38,6 +39,7 @@ use client::session_reader::SessionReader;
 use client::{Client, Context, Damage, Ids, Topic};
 use epochs::Epochs;
 use host::Host;
+use intake::Piece;
 use lanes::Lane;
 use matrix::script::Script;
 use matrix::watch::Watch;
@@ -175,6 +177,8 @@ enum Happening {
     Up(HostIndex),
     /// A paused process goes on.
     Resume(HostIndex, u64),
+    /// The processor may take up what a client has sent.
+    Turn(HostIndex, u64),
     /// Others get the processor of this host, at the end of its process's slice of this number.
     Preempted(HostIndex, u64),
     /// The process of this host may get its processor again.
@@ -201,6 +205,7 @@ impl Happening {
             | Happening::WalRested(at, _)
             | Happening::Timer(at, _)
             | Happening::Settle(at, _)
+            | Happening::Turn(at, _)
             | Happening::News { at, .. } => Some(*at),
             Happening::Frame { to, .. } => Some(*to),
             _ => None,
@@ -444,8 +449,14 @@ impl World {
         match happening {
             Happening::ToNode(id, bytes) => {
                 self.trace.number(u64::from(model::checksum::crc32c(&bytes)));
-                if let Some(at) = self.net.host_of(id).filter(|_| self.net.is_open_at_node(id)) {
-                    self.on_bytes(at, id, &bytes);
+                match self.net.host_of(id).filter(|_| self.net.is_open_at_node(id)) {
+                    Some(at) if self.hosts[at].intake.is_slow() => {
+                        self.wait_for_turn(at, id, Piece::Bytes(bytes));
+                    }
+                    Some(at) => {
+                        self.on_bytes(at, id, &bytes, false);
+                    }
+                    None => {}
                 }
             }
             Happening::ToClient(id, bytes) => {
@@ -454,12 +465,13 @@ impl World {
                     self.deliver(client, &bytes);
                 }
             }
-            Happening::ClosedAtNode(id) => {
-                if let Some(at) = self.net.host_of(id).filter(|_| self.net.is_open_at_node(id)) {
-                    self.on_closed(at, id);
+            Happening::ClosedAtNode(id) => match self.net.host_of(id) {
+                Some(at) if self.hosts[at].intake.is_slow() && self.net.is_open_at_node(id) => {
+                    self.wait_for_turn(at, id, Piece::End);
                 }
-                self.net.closed_by_client(id);
-            }
+                Some(at) => self.on_end(at, id),
+                None => {}
+            },
             Happening::ClosedAtClient(id) => {
                 let client = self.net.client_of(id);
                 self.net.closed_by_node(id);
@@ -485,6 +497,7 @@ impl World {
             Happening::Settle(at, life) => self.on_settle(at, life),
             Happening::Weather => self.on_weather(),
             Happening::Step => self.on_step(),
+            Happening::Turn(at, life) => self.on_turn(at, life),
             Happening::Start(at) => self.on_start(at),
             Happening::Up(at) => self.on_up(at),
             Happening::Resume(at, life) => self.on_resume(at, life),

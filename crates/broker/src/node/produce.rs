@@ -9,8 +9,8 @@ use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::partition::{AppendVerdict, Partition};
 use crate::request::{
-    BatchRefusal, Part, Produce, ProducePartition, ProduceResponse, ProducedBatch, ProducedPartition,
-    ProducedTopic, Refusal, Response, Token, TopicRef,
+    ACKS_ALL, BatchRefusal, Part, Produce, ProducePartition, ProduceResponse, ProducedBatch,
+    ProducedPartition, ProducedTopic, Refusal, Response, Token, TopicRef,
 };
 use crate::shard::Then;
 use bytes::Bytes;
@@ -20,9 +20,6 @@ use std::collections::BTreeSet;
 
 /// Batches below this size are copied, so that a few of them do not keep a large request buffer in memory.
 const COPY_BELOW_BYTES: usize = 2 << 10;
-
-/// `acks` of a producer that waits for all in-sync replicas; `min.insync.replicas` is about these alone.
-pub(super) const ACKS_ALL: i16 = -1;
 
 /// Why a producer that its partition does not know is refused.
 const CROWDED_TEXT: &str = "the partition's shard remembers as many idempotent producers as it may; silent ones are forgotten after 15 minutes";

@@ -2,10 +2,9 @@
 //! records on disk.
 
 use super::Node;
-use super::produce::ACKS_ALL;
 use crate::config::TopicSettings;
 use crate::event::Effect;
-use crate::request::{Part, Refusal};
+use crate::request::{ACKS_ALL, Part, Refusal};
 use model::{ErrorCode, LogIndex};
 use std::collections::BTreeMap;
 

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use model::{BatchHeader, ErrorCode, NodeId, RecordFacts, StoredBatch};
 use std::time::Duration;
 
+/// `acks` of a producer that waits for all in-sync replicas; `min.insync.replicas` is about these alone.
+pub const ACKS_ALL: i16 = -1;
+
 /// Append at most one batch to each of several partitions (KIP-98: produce v3+ carries one batch a partition).
 #[derive(Clone, Debug)]
 pub struct Produce {

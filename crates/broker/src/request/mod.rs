@@ -122,6 +122,19 @@ macro_rules! exchange {
     };
 }
 
+impl Request {
+    /// Whether it is of no use once its client has closed the connection: nobody can be told what was read, and a batch for
+    /// which all replicas must acknowledge counts as not written until somebody was told, and is sent again. Work for clients
+    /// that have given up is what keeps a retry storm going.
+    pub fn is_for_its_answer(&self) -> bool {
+        match self {
+            Request::Produce(produce) => produce.acks == ACKS_ALL,
+            Request::Fetch(_) => true,
+            _ => false,
+        }
+    }
+}
+
 exchange! {
     /// Append record batches.
     Produce(Produce => ProduceResponse),

@@ -151,6 +151,7 @@ impl World {
         let host = &mut self.hosts[at];
         (host.live, host.starting, host.is_stopped) = (None, None, false);
         host.held.clear();
+        host.intake.forget();
         host.is_silent = is_silent;
         self.net.listens(at, false);
         if is_silent {

@@ -1,6 +1,7 @@
 //! A machine with its disk and clock, and the node of one life with its driver: sessions and frames on each connection, the
 //! node's timer, and the start after a crash. The same duties as `runtime`, in one thread.
 
+use super::intake::Intake;
 use super::lanes::LaneQueue;
 use super::processor::Processor;
 use super::swarm::WAL_RESERVE_BYTES;
@@ -55,6 +56,7 @@ pub struct Host {
     /// The process is stopped (`kill -STOP`).
     pub is_stopped: bool,
     pub processor: Processor,
+    pub intake: Intake,
     /// What came for a process that does not run just now, in order.
     pub held: VecDeque<Happening>,
     /// The machine is gone without a word: nothing that is sent to it comes back as refused.
@@ -77,6 +79,7 @@ impl Host {
             drift_ppm: dice.between(0, 400) as i64 - 200,
             is_stopped: false,
             processor: Processor::default(),
+            intake: Intake::default(),
             held: VecDeque::new(),
             is_silent: false,
             frozen_until: Mono(0),
@@ -320,8 +323,10 @@ impl World {
 
     // Connections
 
-    pub(super) fn on_bytes(&mut self, at: HostIndex, id: ConnectionId, bytes: &[u8]) {
-        let Some(live) = &mut self.hosts[at].live else { return };
+    /// Takes up what a client sent; says to how many requests. Where the client is gone, those that matter only for their
+    /// answers are left out, as the real driver does.
+    pub(super) fn on_bytes(&mut self, at: HostIndex, id: ConnectionId, bytes: &[u8], is_gone: bool) -> usize {
+        let Some(live) = &mut self.hosts[at].live else { return 0 };
         let config = &live.session_config;
         let peer = live.peers.entry(id).or_insert_with(|| Peer {
             session: Session::new(
@@ -337,11 +342,19 @@ impl World {
             let frame = match peer.frames.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
-                Err(error) => return self.client_was_cut(id, error.to_string()),
+                Err(error) => {
+                    self.client_was_cut(id, error.to_string());
+                    return 0;
+                }
             };
             match peer.session.on_frame(frame) {
                 Ok(Step::Reply(answer)) => {
                     peer.places.push_back(Place::Ready(Some(answer.into_contiguous())))
+                }
+                Ok(Step::Ask { request, .. })
+                    if is_gone && request.is_for_its_answer() && !self.swarm.serves_the_gone =>
+                {
+                    self.counters.count("node: request of a client that is gone left out");
                 }
                 Ok(Step::Ask { pending, request, client, .. }) => {
                     self.next_token += 1;
@@ -350,12 +363,17 @@ impl World {
                     live.connection_of.insert(token, id);
                     events.push(Event::Request { token, connection: id, client, request });
                 }
-                Err(error) => return self.client_was_cut(id, error.to_string()),
+                Err(error) => {
+                    self.client_was_cut(id, error.to_string());
+                    return 0;
+                }
             }
         }
         assert!(peer.places.len() <= UNANSWERED_MAX, "clients here wait for their answers");
+        let asked = events.len();
         events.into_iter().for_each(|event| self.step(at, event));
         self.write_answers(at, id);
+        asked
     }
 
     /// Honest clients send nothing that the node must refuse to read.
@@ -363,6 +381,14 @@ impl World {
         let failure = Failure::new("honest requests are understood", error);
         self.failure.get_or_insert(failure);
         self.net.close_node(id, &mut self.queue);
+    }
+
+    /// A client closed its side.
+    pub(super) fn on_end(&mut self, at: HostIndex, id: ConnectionId) {
+        if self.net.is_open_at_node(id) {
+            self.on_closed(at, id);
+        }
+        self.net.closed_by_client(id);
     }
 
     pub(super) fn on_closed(&mut self, at: HostIndex, id: ConnectionId) {

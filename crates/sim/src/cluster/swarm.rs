@@ -264,6 +264,8 @@ pub struct Swarm {
     pub pace_micros: u64,
     /// How long a producer waits for an answer, where that is not the usual time.
     pub patience: Option<Duration>,
+    /// A known-bad variant of the driver: clients that are gone have their requests worked on.
+    pub serves_the_gone: bool,
 }
 
 /// The topics of a seed: one that keeps everything, one whose old segments go, one that dies and is made again.
@@ -361,6 +363,7 @@ impl Swarm {
             peer_delay_micros_max: 200,
             pace_micros: 8_000,
             patience: Some(Duration::from_secs(1)),
+            serves_the_gone: false,
             wal: WalSizes {
                 first_file_bytes: WAL_RESERVE_BYTES + 4096 * 32,
                 file_bytes: WAL_RESERVE_BYTES + 4096 * 32,
@@ -412,6 +415,7 @@ impl Swarm {
             peer_delay_micros_max: 0,
             pace_micros: 0,
             patience: None,
+            serves_the_gone: false,
             wal: WalSizes {
                 first_file_bytes: WAL_RESERVE_BYTES + 4096 * dice.between(8, 64),
                 file_bytes: WAL_RESERVE_BYTES + 4096 * dice.between(8, 64),

@@ -4,6 +4,7 @@ use crate::node::{Client, Node, PATIENCE};
 use crate::stop::produce;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 fn get(node: &Node, path: &str) -> String {
     let mut stream = TcpStream::connect(node.http).unwrap();
@@ -13,6 +14,18 @@ fn get(node: &Node, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// Waits until the metrics have this line.
+pub fn wait_for_metric(node: &Node, line: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metrics = get(node, "/metrics");
+        if metrics.lines().any(|other| other == line) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no {line} in {metrics}");
+    }
 }
 
 #[test]

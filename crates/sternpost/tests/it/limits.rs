@@ -1,8 +1,10 @@
 //! What hostile connections can make grow, and that an honest client beside them does not notice.
 
+use crate::http::wait_for_metric;
 use crate::node::{Client, Node, PATIENCE, read_to_end};
-use crate::stop::{fetch, produce};
+use crate::stop::{end_offset, fetch, produce};
 use kafka::message::api_versions::ApiVersionsRequest;
+use rustix::process::Signal;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -80,6 +82,32 @@ fn connections_that_come_and_go() {
     honest(&node);
     let grown = node.resident_bytes().saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} bytes after the flood");
+}
+
+#[test]
+fn requests_of_clients_that_are_gone_are_left_out() {
+    let (_directory, node) = start(&[]);
+    Client::new(node.connect()).make_topic("flights");
+    let asked_for: [(i16, &str); 2] = [(-1, "needs its answer"), (1, "is content without one")];
+    let mut clients = asked_for.map(|_| Client::new(node.connect()));
+    clients.iter_mut().for_each(|client| drop(client.metadata(None)));
+    node.signal(Signal::STOP);
+    for (client, (acks, value)) in clients.iter_mut().zip(asked_for) {
+        let mut request = produce("flights", value.as_bytes());
+        request.acks = acks;
+        client.send(&request, 9);
+    }
+    clients[0].send(&fetch("flights", 0, 1), 11);
+    drop(clients);
+    node.signal(Signal::CONT);
+    wait_for_metric(&node, "sternpost_requests_left_out_total 2");
+    wait_for_metric(&node, "sternpost_append_batches_total 1");
+    let mut client = Client::new(node.connect());
+    assert_eq!(end_offset(&mut client, "flights"), 1);
+    assert_eq!(
+        client.ask(&produce("flights", b"the next"), 9).responses[0].partition_responses[0].base_offset,
+        1
+    );
 }
 
 #[test]

@@ -39,12 +39,6 @@ pub const ROWS: &[Elsewhere] = &[
         remark: "changes of membership do not exist yet",
     },
     Elsewhere {
-        number: 75,
-        title: "retry storm at three times the load",
-        tests: "",
-        remark: "simulated work takes no time on a processor, so no load is too high",
-    },
-    Elsewhere {
         number: 80,
         title: "operator error",
         tests: "crates/sternpost/tests/it/wrong_use.rs: a_taken_port, a_directory_of_another_cluster, another_nodes_directory, \

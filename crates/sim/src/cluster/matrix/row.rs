@@ -26,6 +26,8 @@ pub enum Expect {
     Deaths(u64),
     /// Something is acknowledged in each round.
     Progress,
+    /// Between the last two counts as much is acknowledged in a second as between the first two, in percent at least.
+    Goodput(u64),
     /// Over all seeds of a run this came up.
     Seen(&'static str),
 }
@@ -119,6 +121,13 @@ impl Expect {
                     format!("not in round {round}"),
                 )),
                 None => Ok(()),
+            },
+            Expect::Goodput(percent) => match script.goodput() {
+                Some((before, after)) if after * 100.0 >= before * percent as f64 => Ok(()),
+                goodput => Err(Failure::new(
+                    "as much is acknowledged as before",
+                    format!("before and after, in a second: {goodput:?}, at least {percent} %"),
+                )),
             },
             Expect::Seen(_) => Ok(()),
         }

@@ -4,9 +4,12 @@ use super::row::{Expect, Row};
 use super::script::{Act, Who};
 use crate::cluster::swarm::WAL_RESERVE_BYTES;
 use crate::disk::{Crash, DiskFaults};
+use std::time::Duration;
 
 const GOOD: DiskFaults = DiskFaults { sync_error: 0, write_error: 0, read_error: 0, stall: 0, slowness: 0 };
 const MINUTE_MS: i64 = 60_000;
+/// Row 75: how often its clients do something while nothing is wrong. What is counted takes 20 times as long: each has its part in it.
+const NORMAL_PACE_MICROS: u64 = 1_200_000;
 
 /// In the order of their numbers.
 pub const ROWS: &[Row] = &[
@@ -188,6 +191,37 @@ pub const ROWS: &[Row] = &[
         tune: |swarm| {
             (swarm.idempotent_producers, swarm.readers, swarm.members) = (40, 15, 5);
             swarm.pace_micros = 50_000;
+        },
+        ..Row::PLAIN
+    },
+    Row {
+        number: 75,
+        title: "a retry storm: three times the load for 60 s",
+        verdict: "D",
+        steps: &[
+            (0, Act::Work(16_000)),
+            (1_000, Act::Count),
+            (25_000, Act::Count),
+            (25_000, Act::Pace(NORMAL_PACE_MICROS / 3)),
+            (85_000, Act::Pace(NORMAL_PACE_MICROS)),
+            (95_000, Act::Count),
+            (119_000, Act::Count),
+            (119_000, Act::Pace(8_000)),
+        ],
+        expects: &[
+            Expect::Goodput(95),
+            Expect::Gap(2_500),
+            Expect::NoRise,
+            Expect::NoDeath,
+            Expect::Seen("client: produce sent again"),
+            Expect::Seen("node: request of a client that is gone left out"),
+        ],
+        rounds: 1,
+        round_millis: 119_500,
+        tune: |swarm| {
+            (swarm.idempotent_producers, swarm.readers, swarm.members) = (90, 1, 1);
+            (swarm.pace_micros, swarm.data_shards) = (NORMAL_PACE_MICROS, 3);
+            swarm.patience = Some(Duration::from_millis(800));
         },
         ..Row::PLAIN
     },

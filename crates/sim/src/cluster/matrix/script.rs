@@ -87,6 +87,12 @@ pub enum Act {
     ResetClients,
     /// Every process shares its processor with others.
     Contend(Contention),
+    /// Each request of a client takes so many microseconds of the processor.
+    Work(u64),
+    /// Clients do something at most so often, microseconds.
+    Pace(u64),
+    /// Counts acknowledgements from here on, or up to here.
+    Count,
     /// The process has been without its processor for so many milliseconds when it gets it next.
     Stall(Who, u64),
 }
@@ -113,6 +119,8 @@ pub struct Script {
     /// A round in which nothing was acknowledged.
     pub stuck: Option<u64>,
     pub deaths: u64,
+    /// Acknowledgements so far, and when they were counted.
+    pub counts: Vec<(model::Mono, u64)>,
 }
 
 /// Calls of the disk over which fuses are spread.
@@ -136,7 +144,17 @@ impl Script {
             acks_before: 0,
             stuck: None,
             deaths: 0,
+            counts: Vec::new(),
         }
+    }
+
+    /// Acknowledgements in a second between the first two counts, and between the last two.
+    pub fn goodput(&self) -> Option<(f64, f64)> {
+        let rate = |pair: &[(model::Mono, u64)]| match pair {
+            [(from, before), (to, after)] => Some((after - before) as f64 / to.since(*from).as_secs_f64()),
+            _ => None,
+        };
+        Some((rate(self.counts.first_chunk::<2>()?)?, rate(self.counts.last_chunk::<2>()?)?))
     }
 }
 
@@ -263,6 +281,14 @@ impl World {
             Act::Resets(rate) => (self.peers.reset, self.net.faults.reset) = (rate, rate),
             Act::Flips(rate) => self.peers.flips = rate,
             Act::Contend(contention) => self.contend(contention),
+            Act::Work(micros) => self.set_request_cost(Some(Duration::from_micros(micros))),
+            Act::Pace(micros) => self.swarm.pace_micros = micros,
+            Act::Count => {
+                let acks = self.watch.figures.acks;
+                if let Some(script) = &mut self.script {
+                    script.counts.push((now, acks));
+                }
+            }
             Act::Stall(who, millis) => {
                 let at = self.find(who);
                 self.stall(at, Duration::from_millis(millis));
@@ -351,6 +377,7 @@ impl World {
         (self.peers.delay_micros_max, self.peers.reset, self.peers.flips) = (200, 0, 0);
         self.peers.narrow = None;
         self.end_contention();
+        self.set_request_cost(None);
         self.act_on_disk(Act::Well);
         for host in &self.hosts {
             host.disk.disarm();

@@ -64,6 +64,16 @@ fn rows_hold_and_replay() {
 }
 
 #[test]
+fn a_driver_that_works_for_the_gone_keeps_the_storm_going() {
+    let tune = |swarm: &mut Swarm| {
+        (numbered(75).tune)(swarm);
+        swarm.serves_the_gone = true;
+    };
+    let row = Box::leak(Box::new(Row { tune, ..*numbered(75) }));
+    assert_eq!(broken(row, None).as_deref(), Some("as much is acknowledged as before"));
+}
+
+#[test]
 fn rows_fail_by_their_own_expectations() {
     let wrong = [
         (wrong(1, &[Expect::Gap(5)]), "a partition takes records again"),
