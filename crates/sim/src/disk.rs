@@ -340,23 +340,44 @@ impl State {
         Ok(())
     }
 
-    fn write(&mut self, inode: Inode, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let needed = self.tree.file(inode).space_needed(offset + bytes.len() as u64);
-        if let Err(full) = self.reserve(needed) {
-            let room = self.capacity.saturating_sub(self.tree.used) / PAGE_BYTES * PAGE_BYTES;
-            let allocated = self.tree.file(inode).allocated.next_multiple_of(PAGE_BYTES);
-            let fits = (allocated + room).saturating_sub(offset).min(bytes.len() as u64) as usize;
-            self.tree.with_file(inode, |file| file.write(offset, &bytes[..fits]));
-            return Err(full);
-        }
-        self.tree.with_file(inode, |file| file.write(offset, bytes));
-        Ok(())
+    /// Writes the first `count` bytes of the pieces, or as many as there is room for.
+    fn write(&mut self, inode: Inode, offset: u64, pieces: &[IoSlice<'_>], count: u64) -> io::Result<()> {
+        let needed = self.tree.file(inode).space_needed(offset + count);
+        let reserved = self.reserve(needed);
+        let fits = match reserved {
+            Ok(()) => count,
+            Err(_) => {
+                let room = self.capacity.saturating_sub(self.tree.used) / PAGE_BYTES * PAGE_BYTES;
+                let allocated = self.tree.file(inode).allocated.next_multiple_of(PAGE_BYTES);
+                (allocated + room).saturating_sub(offset).min(count)
+            }
+        };
+        self.tree.with_file(inode, |file| {
+            let (mut at, end) = (offset, offset + fits);
+            for piece in pieces {
+                let part = &piece[..piece.len().min((end - at) as usize)];
+                file.write(at, part);
+                at += part.len() as u64;
+            }
+        });
+        reserved
     }
 
-    fn write_partly(&mut self, inode: Inode, offset: u64, bytes: &[u8]) {
-        let count = self.dice.index(bytes.len() + 1);
-        if self.write(inode, offset, &bytes[..count]).is_ok() {
+    fn write_partly(&mut self, inode: Inode, offset: u64, pieces: &[IoSlice<'_>], count: u64) {
+        let count = self.dice.index(count as usize + 1) as u64;
+        if self.write(inode, offset, pieces, count).is_ok() {
             self.counters.count("disk: short write");
+        }
+    }
+
+    /// What is written, for the trace; preallocation writes one piece many times.
+    fn trace_pieces(&mut self, pieces: &[IoSlice<'_>]) {
+        let mut before: &[u8] = &[];
+        for piece in pieces {
+            if !std::ptr::eq(before, &**piece) {
+                self.trace.number(u64::from(model::checksum::crc32c(piece)));
+            }
+            before = piece;
         }
     }
 }
@@ -455,23 +476,15 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, pieces: &[IoSlice<'_>]) -> io::Result<()> {
         self.check_writable()?;
-        let joined;
-        let bytes: &[u8] = match pieces {
-            [one] => one,
-            many => {
-                joined = many.iter().map(|piece| &**piece).collect::<Vec<&[u8]>>().concat();
-                &joined
-            }
-        };
-        let call = Call::Write(bytes.len() as u64);
+        let count = pieces.iter().map(|piece| piece.len() as u64).sum();
         self.disk.call(
-            call,
+            Call::Write(count),
             self.inode ^ offset << 16,
             |state| {
-                state.trace.number(u64::from(model::checksum::crc32c(bytes)));
-                state.write(self.inode, offset, bytes)
+                state.trace_pieces(pieces);
+                state.write(self.inode, offset, pieces, count)
             },
-            |state| state.write_partly(self.inode, offset, bytes),
+            |state| state.write_partly(self.inode, offset, pieces, count),
         )
     }
 
