@@ -114,6 +114,10 @@ pub struct Status {
     pub partitions: u64,
     /// Shards, the metadata group included.
     pub shards: u64,
+    /// Elections in which replicas here asked for votes; hand-overs do not count.
+    pub elections_total: u64,
+    /// How often a shard got another leader than the one known here, or its first.
+    pub leader_changes_total: u64,
     /// Consumer groups.
     pub groups: u64,
     /// Produce requests waiting for their commit.

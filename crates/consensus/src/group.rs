@@ -7,6 +7,7 @@ mod elect;
 mod lend;
 mod view;
 
+use self::elect::Turns;
 use crate::log::{Log, change_of, snapshot_from_raft, snapshot_to_raft};
 use crate::translate::{fault, from_raft_message, to_raft_message};
 use crate::{
@@ -117,6 +118,7 @@ pub struct Group {
     followed: u64,
     /// Loans that are to be sent.
     loans: Vec<Message>,
+    turns: Turns,
     /// Mutant `ReadWithoutQuorum`.
     bad_reads: Vec<Read>,
 }
@@ -150,6 +152,7 @@ impl Group {
             early_votes: BTreeMap::new(),
             followed: hard_state.term.0,
             loans: Vec::new(),
+            turns: Turns::default(),
             bad_reads: Vec::new(),
         };
         group.draw_timeout();
@@ -310,6 +313,7 @@ impl Group {
             return Ok(());
         }
         self.keep_early_vote(&message);
+        self.turns.asked = matches!(message.body, Body::TimeoutNow);
         let raft_message = to_raft_message(&message);
         self.node.step(raft_message).map_err(|_| StepError::UnknownSender { from: message.from })?;
         match message.body {
@@ -590,8 +594,10 @@ impl Group {
         self.note_leader();
         let raft = &self.node.raft;
         let seen = (raft.term, raft.state, raft.leader_id);
+        let asked = std::mem::take(&mut self.turns.asked);
         if seen != self.seen {
             self.seen = seen;
+            self.turns.count(seen, asked);
             self.draw_timeout();
         }
         self.node.raft.set_randomized_election_timeout(self.election_timeout);

@@ -179,6 +179,16 @@ fn node(text: &mut Text, status: &Status) {
     text.gauge("sternpost_topics", "Topics.", status.topics);
     text.gauge("sternpost_partitions", "Partitions.", status.partitions);
     text.gauge("sternpost_shards", "Raft groups, the metadata group included.", status.shards);
+    text.counter(
+        "sternpost_elections",
+        "Elections of Raft groups in which this node asked for votes, hand-overs aside.",
+        status.elections_total,
+    );
+    text.counter(
+        "sternpost_leader_changes",
+        "Raft groups' leaders that this node learnt of, each beginning.",
+        status.leader_changes_total,
+    );
     text.gauge("sternpost_groups", "Consumer groups.", status.groups);
     text.gauge(
         "sternpost_delayed_produces",

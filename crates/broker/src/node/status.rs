@@ -33,6 +33,8 @@ impl Node {
             topics: self.catalog.topic_count() as u64,
             partitions: self.shards.iter().map(|shard| shard.partitions.len() as u64).sum(),
             shards: self.shards.len() as u64,
+            elections_total: self.shards.iter().map(|shard| shard.group.elections()).sum(),
+            leader_changes_total: self.shards.iter().map(|shard| shard.group.leader_changes()).sum(),
             groups: self.shards.iter().map(|shard| shard.coordinator.group_count() as u64).sum(),
             delayed_produces: self.gathers.len() as u64,
             delayed_fetches: self.fetches.len() as u64,

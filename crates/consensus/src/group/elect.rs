@@ -8,7 +8,41 @@ use raft::{INVALID_ID, StateRole};
 /// network had held it up for so long.
 const EARLY_VOTE_TICKS: u32 = 2;
 
+/// How often leadership was asked for and moved, since the replica was started.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// The message at hand is the leader's word to take over.
+    pub(super) asked: bool,
+    candidacies: u64,
+    leader: u64,
+    changes: u64,
+}
+
+impl Turns {
+    /// Another term, role or leader than before.
+    pub(super) fn count(&mut self, (_, role, leader): (u64, StateRole, u64), asked: bool) {
+        if role == StateRole::Candidate && !asked {
+            self.candidacies += 1;
+        }
+        if leader != INVALID_ID && leader != self.leader {
+            self.leader = leader;
+            self.changes += 1;
+        }
+    }
+}
+
 impl Group {
+    /// Elections for which this replica asked for votes since it was started. Pre-votes, hand-overs and the only voter of a
+    /// group do not count.
+    pub fn elections(&self) -> u64 {
+        self.turns.candidacies
+    }
+
+    /// How often the leader that this replica knows became another one since it was started; the first one counts.
+    pub fn leader_changes(&self) -> u64 {
+        self.turns.changes
+    }
+
     /// Starts an election (a pre-vote first) now: the caller has evidence that there is no leader. Others answer when they
     /// hear no leader, or have opened their vote filter on evidence of their own.
     pub fn campaign(&mut self) {

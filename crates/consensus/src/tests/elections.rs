@@ -112,3 +112,21 @@ fn a_vote_that_was_asked_for_early_is_given_when_the_filter_opens() {
         }
     }
 }
+
+/// What an operator counts: who asked for votes unasked, and how often leadership moved.
+#[test]
+fn elections_and_hand_overs_are_told_apart() {
+    let mut trio = Trio::new();
+    let turns = |trio: &mut Trio| [1, 2, 3].map(|at| (trio.at(at).elections(), trio.at(at).leader_changes()));
+    trio.at(1).campaign();
+    trio.run();
+    assert_eq!(turns(&mut trio), [(1, 1), (0, 1), (0, 1)]);
+    trio.at(1).transfer_leader(2);
+    trio.run();
+    assert!(trio.at(2).is_leader());
+    assert_eq!(turns(&mut trio), [(1, 2), (0, 2), (0, 2)], "a hand-over is no election");
+    trio.at(3).campaign();
+    trio.run();
+    assert!(trio.at(2).is_leader(), "they hear their leader: its pre-vote came to nothing");
+    assert_eq!(turns(&mut trio), [(1, 2), (0, 2), (0, 2)]);
+}
