@@ -46,7 +46,7 @@ pub fn fetch(topic: &str, wait_ms: i32, bytes_min: i32) -> FetchRequest {
 }
 
 /// End of partition 0.
-pub fn end_offset(client: &mut Client, topic: &str) -> i64 {
+fn end_offset(client: &mut Client, topic: &str) -> i64 {
     let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
     let topics = vec![ListOffsetsTopic { name: topic.into(), partitions: vec![partition] }];
     let answer = client.ask(&ListOffsetsRequest { replica_id: -1, topics, ..Default::default() }, 4);
