@@ -91,7 +91,7 @@ fn requests_of_clients_that_are_gone_are_left_out() {
     let asked_for: [(i16, &str); 2] = [(-1, "needs its answer"), (1, "is content without one")];
     let mut clients = asked_for.map(|_| Client::new(node.connect()));
     clients.iter_mut().for_each(|client| drop(client.metadata(None)));
-    node.signal(Signal::STOP);
+    node.pause();
     for (client, (acks, value)) in clients.iter_mut().zip(asked_for) {
         let mut request = produce("flights", value.as_bytes());
         request.acks = acks;

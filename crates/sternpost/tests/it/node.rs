@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use kafka::frame::{FrameReader, decode_response, encode_request};
 use kafka::message::Request;
 use kafka::message::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -146,6 +146,13 @@ impl Node {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops all of its threads (SIGSTOP) and returns when none runs any more, which the signal alone does not promise.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        let stopped = waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED).unwrap();
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "it ended instead");
     }
 
     /// Waits for the process's end.
