@@ -5,6 +5,7 @@
 #   sternpost.sh start1 | start3     fresh storage, 1 or 3 nodes; returns when they answer and are ready, bootstrap addresses on the last line
 #   sternpost.sh up N                start node N again on its existing storage (after a kill); returns when it answers
 #   sternpost.sh kill N              kill -9 node N          sternpost.sh pause N / cont N   SIGSTOP / SIGCONT
+#   sternpost.sh term N              SIGTERM to node N: it hands over what it leads and ends
 #   sternpost.sh stop                stop all nodes started by this script (SIGTERM, then SIGKILL)
 #   sternpost.sh wipe                stop and delete data
 #   sternpost.sh pids | rss | size   "nodeN PID"; RSS per node (KiB); size of the binary
@@ -90,6 +91,13 @@ cluster() { # node: its settings in a cluster, when start3 made one
   [ "${#WAYS[@]}" = 0 ] || echo "--set sternpost.cluster.id=$WAYS_CLUSTER"
 }
 
+defaults() { # what STERNPOST_EXTRA does not set itself
+  local pair
+  for pair in num.partitions=1 group.initial.rebalance.delay.ms=0 auto.create.topics.enable=false; do
+    case "${STERNPOST_EXTRA:-}" in *"--set ${pair%%=*}="*) ;; *) echo "--set $pair" ;; esac
+  done
+}
+
 up() { # node
   local i=$1
   [ -x "$BIN" ] || install_
@@ -97,8 +105,7 @@ up() { # node
   answers "${PORTS[i-1]}" && die "port ${PORTS[i-1]} is taken"
   # shellcheck disable=SC2046,SC2086
   setsid nohup "$BIN" serve --data-dir "$DATA/node$i" --listen "127.0.0.1:${PORTS[i-1]}" --http "127.0.0.1:${HTTP_PORTS[i-1]}" \
-    --set num.partitions=1 --set group.initial.rebalance.delay.ms=0 --set auto.create.topics.enable=false \
-    $(cluster "$i") ${STERNPOST_EXTRA:-} >>"$RUN/node$i.log" 2>&1 </dev/null &
+    $(defaults) $(cluster "$i") ${STERNPOST_EXTRA:-} >>"$RUN/node$i.log" 2>&1 </dev/null &
   echo $! >"$RUN/node$i.pid.new" && mv "$RUN/node$i.pid.new" "$RUN/node$i.pid" # at once: others read it meanwhile
 }
 
@@ -140,6 +147,7 @@ case $cmd in
   start3) start 3 ;;
   up) up "$1"; wait_port "$1" 60 ;;
   kill) kill_ "$1" ;;
+  term) p=$(nodepid "$1") && kill -TERM "$p" ;;
   pause) p=$(nodepid "$1") && kill -STOP "$p" ;;
   cont) p=$(nodepid "$1") && kill -CONT "$p" ;;
   stop) stop_ ;;

@@ -1,0 +1,144 @@
+"""Runs librdkafka's regression tests, each number in a process of its own, and compares the verdicts with those of Apache Kafka.
+
+  regression.py run TESTS-FOLDER LOGS-FOLDER OUT.json [--timeout S] [--flags FLAGS] [--tests "0005 0081"]
+  regression.py compare REFERENCE.json RESULT.json
+  regression.py list
+
+A test whose process ended or hung before its verdict counts as `unfinished`, which is never a pass.
+"""
+import argparse
+import collections
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+SUITE = "librdkafka 2.15.1"
+# The suite asks brokers of a certain version for what came with it.
+KAFKA_VERSION = "4.4.0"
+VERDICTS = {"PASSED": "pass", "FAILED": "fail", "SKIPPED": "skip"}
+SHARE = "share groups (KIP-932)"
+SECURITY = "security"
+TRANSACTIONS = "transactions"
+EXCLUDED = {
+    "0097": SECURITY, "0115": SECURITY, "0119": SECURITY, "0126": SECURITY, "0135": SECURITY, "0142": SECURITY,
+    "0098": TRANSACTIONS, "0103": TRANSACTIONS, "0129": TRANSACTIONS,
+    **{f"{number:04}": SHARE for number in (*range(170, 187), 190)},
+}
+DECLARED = re.compile(r"^ +_TEST\(\s*((\d{4})_\w+),\s*([^,)]*)", re.M)
+FAILURE = re.compile(r"(TEST FAILURE|### Test .* failed at|Test .* timed out|^%ERROR)")
+
+
+def numbers(folder):
+    """The numbers of the tests that speak to a server, in their order; the others (`-L` leaves them out) judge the client alone."""
+    with open(os.path.join(folder, "test.c"), encoding="utf-8") as f:
+        declared = DECLARED.findall(f.read())
+    if not declared:
+        raise SystemExit(f"regression: no tests are declared in {folder}/test.c")
+    found = dict.fromkeys(number for _, number, flags in declared if "TEST_F_LOCAL" not in flags and "TEST_F_MANUAL" not in flags)
+    return list(found)
+
+
+def one(folder, logs, number, o):
+    """Runs a number: the verdict of each of its tests, and how long it took."""
+    report, log = os.path.join(logs, f"{number}.json"), os.path.join(logs, f"{number}.log")
+    if os.path.exists(report):
+        os.remove(report)
+    env = {"TEST_KAFKA_VERSION": KAFKA_VERSION, **os.environ, "TESTS": number, "TEST_REPORT": report,
+           "LD_LIBRARY_PATH": "../src:../src-cpp"}
+    began = time.monotonic()
+    with open(log, "wb") as out:
+        process = subprocess.Popen(["./test-runner", "-p1", "-L", *o.flags.split()], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT,
+                                   stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            process.wait(o.timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    seconds = round(time.monotonic() - began, 1)
+    try:
+        with open(report, encoding="utf-8", errors="replace") as f:
+            tests = json.loads(f.read(), strict=False)["tests"]
+    except (OSError, ValueError):
+        return {f"{number}": "unfinished"}, seconds, log
+    found = {name: VERDICTS.get(test["state"], "unfinished") for name, test in tests.items() if name.startswith(number)}
+    return {name: verdict for name, verdict in found.items() if not is_local(folder, name)}, seconds, log
+
+
+def is_local(folder, name, known={}):
+    if not known:
+        with open(os.path.join(folder, "test.c"), encoding="utf-8") as f:
+            known.update({name: "TEST_F_LOCAL" in flags for name, _, flags in DECLARED.findall(f.read())})
+    return known.get(name, False)
+
+
+def why(log):
+    """The lines that say why, of a test that failed."""
+    with open(log, encoding="utf-8", errors="replace") as f:
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in f]
+    at = next((i for i, line in enumerate(lines) if FAILURE.search(line)), len(lines) - 1)
+    return [line for line in lines[at:at + 4] if line]
+
+
+def run(o):
+    os.makedirs(o.logs, exist_ok=True)
+    wanted = o.tests.split() if o.tests else [number for number in numbers(o.folder) if number not in EXCLUDED]
+    tests, durations = {}, {}
+    for at, number in enumerate(wanted, 1):
+        verdicts, seconds, log = one(o.folder, o.logs, number, o)
+        tests.update(verdicts)
+        durations[number] = seconds
+        for name, verdict in verdicts.items():
+            print(f"{at}/{len(wanted)} {name}: {verdict} ({seconds} s)", file=sys.stderr, flush=True)
+            if verdict in ("fail", "unfinished"):
+                for line in why(log):
+                    print(f"    {line[:200]}", file=sys.stderr, flush=True)
+    if not tests:
+        raise SystemExit("regression: no test ran")
+    counts = collections.Counter(tests.values())
+    with open(o.out, "w", encoding="utf-8") as f:
+        json.dump({"suite": SUITE, "flags": o.flags, "seconds": round(sum(durations.values())), "excluded": EXCLUDED,
+                   "counts": dict(sorted(counts.items())), "tests": dict(sorted(tests.items()))}, f, indent=1)
+        f.write("\n")
+    print(f"{dict(counts)} in {round(sum(durations.values()))} s; results in {o.out}, logs in {o.logs}")
+
+
+def compare(o):
+    with open(o.reference, encoding="utf-8") as f:
+        want = json.load(f)["tests"]
+    with open(o.result, encoding="utf-8") as f:
+        have = json.load(f)["tests"]
+    passing = [name for name, verdict in want.items() if verdict == "pass"]
+    missing = [(name, have.get(name, "not run")) for name in passing if have.get(name) != "pass"]
+    for name, verdict in missing:
+        print(f"{verdict:10} {name}")
+    print(f"{len(passing)} tests pass on Apache Kafka; here {len(passing) - len(missing)} pass, {len(missing)} are missing")
+    if better := [name for name, verdict in have.items() if verdict == "pass" and want.get(name) not in ("pass", None)]:
+        print(f"passing here and not there: {', '.join(better)}")
+    sys.exit(1 if missing else 0)
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words = a.add_subparsers(required=True)
+    r = words.add_parser("run")
+    for name in ("folder", "logs", "out"):
+        r.add_argument(name, type=os.path.abspath)
+    r.add_argument("--timeout", type=float, default=300, help="seconds for the tests of a number")
+    r.add_argument("--flags", default="", help="of the suite's program, such as -Q")
+    r.add_argument("--tests", help="numbers, default all that are not left out")
+    r.set_defaults(does=run)
+    c = words.add_parser("compare")
+    c.add_argument("reference")
+    c.add_argument("result")
+    c.set_defaults(does=compare)
+    words.add_parser("list").set_defaults(does=lambda _: [print(number, what) for number, what in sorted(EXCLUDED.items())])
+    o = a.parse_args()
+    o.does(o)
+
+
+if __name__ == "__main__":
+    main()
