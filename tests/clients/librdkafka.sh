@@ -47,9 +47,11 @@ tools() {
 }
 
 run() { # bootstrap out
-  printf 'bootstrap.servers=%s\ntest.topic.random=true\n' "$1" >"$DIR/test.conf"
+  local work=${2%.json}.run # of this run alone: two servers may be tried at a time
+  mkdir -p "$work"
+  printf 'bootstrap.servers=%s\ntest.topic.random=true\n' "$1" >"$work/test.conf"
   tools
-  KAFKA_PATH=$DIR/kafka BROKERS=$1 RDKAFKA_TEST_CONF=$DIR/test.conf python3 "$here/flights/regression.py" run "$SUITE/tests" "$DIR/logs" "$2" \
+  KAFKA_PATH=$DIR/kafka BROKERS=$1 RDKAFKA_TEST_CONF=$(realpath "$work/test.conf") python3 "$here/flights/regression.py" run "$SUITE/tests" "$work" "$2" \
     --timeout "${LIBRDKAFKA_TIMEOUT:-300}" --flags="${LIBRDKAFKA_FLAGS:-}" ${LIBRDKAFKA_TESTS:+--tests "$LIBRDKAFKA_TESTS"}
 }
 

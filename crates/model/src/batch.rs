@@ -58,15 +58,58 @@ pub struct BatchHeader {
     pub records_count: i32,
 }
 
+/// Most runs of records that `Places` names.
+const RUNS_MAX: usize = 1000;
+
+/// Places of a batch's records, in their order, kept as runs of neighbours. Of more than a thousand runs the last ones are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The first run needs no memory of its own: mostly all records are alike, or none is meant.
+    first: Option<(i32, i32)>,
+    more: Vec<(i32, i32)>,
+}
+
+impl Places {
+    /// Adds a place behind those that are there.
+    fn push(&mut self, place: i32) {
+        let runs = self.more.len() + 1;
+        match self.more.last_mut().or(self.first.as_mut()) {
+            None => self.first = Some((place, place)),
+            Some((_, last)) if last.checked_add(1) == Some(place) => *last = place,
+            Some(_) if runs < RUNS_MAX => self.more.push((place, place)),
+            Some(_) => {}
+        }
+    }
+
+    /// No place at all.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// All of them, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = i32> + '_ {
+        self.first.iter().chain(&self.more).flat_map(|(from, to)| *from..=*to)
+    }
+}
+
+impl FromIterator<i32> for Places {
+    /// The places must ascend.
+    fn from_iter<I: IntoIterator<Item = i32>>(places: I) -> Places {
+        let mut all = Places::default();
+        places.into_iter().for_each(|place| all.push(place));
+        all
+    }
+}
+
 /// What the records of a batch are like, as far as a topic's settings ask. Places are relative to the base offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordFacts {
     /// First record with the oldest timestamp, ms; `None` when no record has one (Kafka: -1).
     pub oldest: Option<(i32, i64)>,
     /// First record with the newest timestamp, ms.
     pub newest: Option<(i32, i64)>,
-    /// First record without a key.
-    pub keyless: Option<i32>,
+    /// Records without a key.
+    pub keyless: Places,
 }
 
 impl RecordFacts {
@@ -80,8 +123,8 @@ impl RecordFacts {
                 self.newest = Some((place, timestamp));
             }
         }
-        if !has_key && self.keyless.is_none() {
-            self.keyless = Some(place);
+        if !has_key {
+            self.keyless.push(place);
         }
     }
 }
@@ -272,6 +315,18 @@ pub fn with_append_time(bytes: &Bytes, timestamp_ms: i64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_runs_up_to_a_limit() {
+        let places: Places = [0, 1, 2, 7, 9, 10].into_iter().collect();
+        assert_eq!((places.first, &places.more[..]), (Some((0, 2)), &[(7, 7), (9, 10)][..]));
+        assert_eq!(places.iter().collect::<Vec<_>>(), [0, 1, 2, 7, 9, 10]);
+        assert!(Places::default().is_empty() && Places::default().iter().next().is_none());
+        let scattered: Places = (0..5000).map(|place| place * 2).collect();
+        assert_eq!(scattered.iter().count(), RUNS_MAX);
+        let all: Places = (0..1_000_000).collect();
+        assert!(all.more.is_empty() && all.iter().count() == 1_000_000);
+    }
 
     fn sample(body: &[u8]) -> Bytes {
         let mut header = BatchHeader {

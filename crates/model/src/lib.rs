@@ -13,7 +13,7 @@ pub mod limits;
 pub mod name;
 pub mod time;
 
-pub use batch::{BatchHeader, RecordFacts, StoredBatch};
+pub use batch::{BatchHeader, Places, RecordFacts, StoredBatch};
 pub use buffers::{Buffer, Buffers};
 pub use entry::{Entry, EntryKind, HardState, LogIndex, Payload, Term};
 pub use error::ErrorCode;

@@ -263,14 +263,16 @@ impl Node {
     }
 }
 
-/// Rules of the topic for single records. Of several that break a rule the worst are named.
+/// Most records that an answer names for one batch: as many as clients put into a batch by default at most (librdkafka's `batch.num.messages`).
+const RECORDS_NAMED_MAX: usize = 10_000;
+
+/// Rules of the topic for single records. Those without a key are named, for a client may send the others again; of timestamps the worst.
 fn check_records(now: Now, facts: &RecordFacts, settings: &TopicSettings) -> Result<(), BatchRefusal> {
-    if let Some(place) = facts.keyless
-        && settings.compact
-    {
+    if settings.compact && !facts.keyless.is_empty() {
         let text = "a record without a key cannot be kept in a compacted topic".to_owned();
-        let refusal = Refusal::new(ErrorCode::InvalidRecord, text.clone());
-        return Err(BatchRefusal { refusal, records: vec![(place, text)] });
+        let records =
+            facts.keyless.iter().take(RECORDS_NAMED_MAX).map(|place| (place, text.clone())).collect();
+        return Err(BatchRefusal { refusal: Refusal::new(ErrorCode::InvalidRecord, text), records });
     }
     if settings.timestamp_type != TimestampType::CreateTime {
         return Ok(());

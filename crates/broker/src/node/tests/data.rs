@@ -8,14 +8,14 @@ use crate::event::Event;
 use crate::request::*;
 use crate::sample::batch;
 use model::job::JobError;
-use model::{BatchHeader, ErrorCode, Offset, RecordFacts};
+use model::{BatchHeader, ErrorCode, Offset, Places, RecordFacts};
 use std::time::Duration;
 
 fn produce(producer: Option<(i64, i32)>, count: i32) -> Request {
     let bytes = batch(count, 1_000_000, producer, 3000);
     let header = BatchHeader::read(&bytes).expect("header");
     let (oldest, newest) = (Some((0, header.base_timestamp)), Some((0, header.max_timestamp)));
-    let facts = RecordFacts { oldest, newest, keyless: None };
+    let facts = RecordFacts { oldest, newest, keyless: Places::default() };
     produce_batch(ProducedBatch { header, bytes, facts })
 }
 
@@ -287,10 +287,10 @@ fn records_that_break_a_rule_of_their_topic_are_named() {
         vec![config("cleanup.policy", "compact"), config("message.timestamp.before.max.ms", "1000")];
     create(&mut h, vec![NewTopic { configs, ..new_topic("a", 1) }]);
     let now = h.now.wall.0;
-    let mut send = |oldest, newest, keyless| {
+    let mut send = |oldest, newest, keyless: &[i32]| {
         let bytes = batch(5, now, None, 100);
         let header = BatchHeader::read(&bytes).expect("header");
-        let facts = RecordFacts { oldest, newest, keyless };
+        let facts = RecordFacts { oldest, newest, keyless: keyless.iter().copied().collect() };
         match h.call(produce_batch(ProducedBatch { header, bytes, facts })) {
             Response::Produce(mut response) => {
                 let it = response.topics.remove(0).partitions.remove(0);
@@ -300,12 +300,12 @@ fn records_that_break_a_rule_of_their_topic_are_named() {
         }
     };
     let fine = (ErrorCode::None, vec![]);
-    assert_eq!(send(Some((0, now - 1000)), Some((1, now)), None), fine);
-    assert_eq!(send(None, None, None), fine, "records without timestamps are neither old nor new");
-    assert_eq!(send(Some((3, now - 1001)), Some((0, now)), None), (ErrorCode::InvalidTimestamp, vec![3]));
+    assert_eq!(send(Some((0, now - 1000)), Some((1, now)), &[]), fine);
+    assert_eq!(send(None, None, &[]), fine, "records without timestamps are neither old nor new");
+    assert_eq!(send(Some((3, now - 1001)), Some((0, now)), &[]), (ErrorCode::InvalidTimestamp, vec![3]));
     let late = Some((1, now + 3_600_001));
-    assert_eq!(send(Some((3, now - 1001)), late, None), (ErrorCode::InvalidTimestamp, vec![1, 3]));
-    assert_eq!(send(Some((0, now)), Some((0, now)), Some(2)), (ErrorCode::InvalidRecord, vec![2]));
+    assert_eq!(send(Some((3, now - 1001)), late, &[]), (ErrorCode::InvalidTimestamp, vec![1, 3]));
+    assert_eq!(send(Some((0, now)), Some((0, now)), &[0, 2, 3]), (ErrorCode::InvalidRecord, vec![0, 2, 3]));
 }
 
 /// Seed 3316 of the one-node world: the node stopped, and again at each start.

@@ -5,14 +5,14 @@ use super::topics::{create, delete, new_topic};
 use super::{Harness, ROOM, WAL_RESERVE_BYTES};
 use crate::request::*;
 use crate::sample::batch;
-use model::{BatchHeader, ErrorCode, RecordFacts};
+use model::{BatchHeader, ErrorCode, Places, RecordFacts};
 use std::time::Duration;
 
 fn ask(h: &mut Harness, topic: &str) -> Token {
     let bytes = batch(1, 1_000_000, None, 3000);
     let header = BatchHeader::read(&bytes).expect("header");
     let (oldest, newest) = (Some((0, header.base_timestamp)), Some((0, header.max_timestamp)));
-    let facts = RecordFacts { oldest, newest, keyless: None };
+    let facts = RecordFacts { oldest, newest, keyless: Places::default() };
     let partition = ProducePartition { index: 0, batch: Ok(ProducedBatch { header, bytes, facts }) };
     let topic = ProduceTopic { topic: TopicRef::Name(topic.into()), partitions: vec![partition] };
     h.ask(Request::Produce(Produce { acks: -1, timeout: Duration::from_secs(5), topics: vec![topic] }))
