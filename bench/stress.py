@@ -33,7 +33,7 @@ COUNTED = ("elections", "leader_changes")
 def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--peer", default=os.path.join(HERE, "peers", "sternpost.sh"), help="script of the server (bench/README.md)")
-    a.add_argument("--http-ports", default=os.environ.get("STERNPOST_HTTP_PORTS", "19190 29190 39190"), help="where the nodes tell their metrics")
+    a.add_argument("--http-ports", default=os.environ.get("STERNPOST_HTTP_PORTS", "19190 29190 30190"), help="where the nodes tell their metrics")
     a.add_argument("--minutes", type=float, default=60)
     a.add_argument("--busy", type=int, default=4 * (os.cpu_count() or 1), help="busy loops, default four for each core")
     a.add_argument("--rate", type=int, default=500, help="records a second over 12 partitions of three replicas")

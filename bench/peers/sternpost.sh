@@ -16,7 +16,7 @@
 #   PEERS_HOME (~/.cache/peers)      where data and logs go           STERNPOST_DATA ($PEERS_HOME/sternpost/data)
 #   STERNPOST_BIN (target/release/sternpost, built when it is missing; `install` always asks cargo)
 #   STERNPOST_EXTRA                  more flags, e.g. "--set log.segment.bytes=1048576"
-#   STERNPOST_PORTS ("19192 29192 39192")   STERNPOST_HTTP_PORTS ("19190 29190 39190")   STERNPOST_PEER_PORTS ("19191 29191 39191")
+#   STERNPOST_PORTS ("19192 29192 30192")   STERNPOST_HTTP_PORTS ("19190 29190 30190")   STERNPOST_PEER_PORTS ("19191 29191 30191")
 #   STERNPOST_PEER_WAYS              ports of relays between three nodes instead: from 1 to 2, 1 to 3, 2 to 1, 2 to 3, 3 to 1, 3 to 2
 #   FLUSH                            without meaning here: every ack is fsynced
 set -u
@@ -30,9 +30,10 @@ BIN=${STERNPOST_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/sternpost}
 STOP_S=30
 # The server reads STERNPOST_* from its environment as settings and refuses names it does not know; these are ours.
 export -n STERNPOST_BIN STERNPOST_EXTRA STERNPOST_DATA STERNPOST_PORTS STERNPOST_HTTP_PORTS STERNPOST_PEER_PORTS STERNPOST_PEER_WAYS
-read -r -a PORTS <<<"${STERNPOST_PORTS:-19192 29192 39192}"
-read -r -a HTTP_PORTS <<<"${STERNPOST_HTTP_PORTS:-19190 29190 39190}"
-read -r -a PEER_PORTS <<<"${STERNPOST_PEER_PORTS:-19191 29191 39191}"
+# All below the ports that a system gives to outgoing connections, one of which would stand in a node's way.
+read -r -a PORTS <<<"${STERNPOST_PORTS:-19192 29192 30192}"
+read -r -a HTTP_PORTS <<<"${STERNPOST_HTTP_PORTS:-19190 29190 30190}"
+read -r -a PEER_PORTS <<<"${STERNPOST_PEER_PORTS:-19191 29191 30191}"
 read -r -a WAYS <<<"${STERNPOST_PEER_WAYS:-}"
 WAYS_CLUSTER=d2F5cy5vZi5hLmNsdXN0ZQ # its id: the nodes' lists differ, and would give each another one
 
