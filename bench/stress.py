@@ -25,7 +25,7 @@ from peer import LOAD, Peer, build  # noqa: E402
 NODES, PARTITIONS = 3, 12
 STALL_MS = (20, 150)  # of a node that leads: it must not lose what it leads
 LONG_STALL_S = (0.2, 20.0)  # of one that leads nothing
-BETWEEN_S = (0.3, 2.0)  # from one stall to the next, less than the five seconds after which a node gets its shards back
+BETWEEN_S = (0.3, 2.0)  # from one stall to the next, less than the twelve seconds after which a node gets its shards back
 SETTLE_S = 120  # longest wait until the cluster is whole
 COUNTED = ("elections", "leader_changes")
 
