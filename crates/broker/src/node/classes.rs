@@ -58,21 +58,32 @@ impl Spread {
 struct Wanted {
     nodes: BTreeSet<NodeId>,
     leader: Option<NodeId>,
+    /// All of its nodes as they were named.
+    order: Option<Vec<NodeId>>,
     /// Which of the shards that would do.
     nth: usize,
 }
 
+/// A shard of a class, and its nodes, the one that is to lead first.
+type Member = (ShardId, Vec<NodeId>);
+
 impl Wanted {
-    fn led(nodes: Vec<NodeId>, leader: NodeId, nth: usize) -> Wanted {
-        Wanted { nodes: nodes.into_iter().collect(), leader: Some(leader), nth }
+    fn given(nodes: &[NodeId], nth: usize) -> Wanted {
+        let order = Some(nodes.to_vec());
+        Wanted { nodes: nodes.iter().copied().collect(), leader: Some(nodes[0]), order, nth }
     }
 
-    fn choose(&self, class: &[(ShardId, NodeId)]) -> ShardId {
-        let fits = |leader: NodeId| self.leader.is_none_or(|wanted| wanted == leader);
-        let fitting: Vec<ShardId> =
-            class.iter().filter(|(_, leader)| fits(*leader)).map(|(shard, _)| *shard).collect();
+    /// A shard whose nodes stand in the order that was named; else one that is led as wanted.
+    fn choose(&self, class: &[Member]) -> ShardId {
+        let nth_of = |fits: &dyn Fn(&[NodeId]) -> bool| {
+            let fitting: Vec<ShardId> =
+                class.iter().filter(|(_, nodes)| fits(nodes)).map(|(shard, _)| *shard).collect();
+            fitting.get(self.nth % fitting.len().max(1)).copied()
+        };
+        let in_order = self.order.as_ref().and_then(|order| nth_of(&|nodes| nodes == order));
+        let led = || nth_of(&|nodes| self.leader.is_none_or(|leader| leader == nodes[0]));
         // Few shards for many nodes: some lead none.
-        fitting.get(self.nth % fitting.len().max(1)).copied().unwrap_or(class[self.nth % class.len()].0)
+        in_order.or_else(led).unwrap_or(class[self.nth % class.len()].0)
     }
 }
 
@@ -80,19 +91,19 @@ impl Wanted {
 fn even(ring: &[Vec<NodeId>], number: usize, replicas: usize) -> Wanted {
     let (round, start) = (number / ring.len(), number % ring.len());
     if replicas == ring.len() {
-        return Wanted { nodes: ring[0].iter().copied().collect(), leader: None, nth: number };
+        return Wanted { nodes: ring[0].iter().copied().collect(), leader: None, order: None, nth: number };
     }
     let set = ring[start][..replicas].to_vec();
     let leader = set[round % replicas];
-    Wanted::led(set, leader, round / replicas)
+    Wanted { nodes: set.into_iter().collect(), leader: Some(leader), order: None, nth: round / replicas }
 }
 
 /// One change of the catalogue at work on places: what it has placed and which shards it has added so far.
 pub(super) struct Placing {
     /// Partitions ever placed.
     placed: u64,
-    /// The shards of each set of nodes, with the node that is to lead.
-    classes: BTreeMap<BTreeSet<NodeId>, Vec<(ShardId, NodeId)>>,
+    /// The shards of each set of nodes.
+    classes: BTreeMap<BTreeSet<NodeId>, Vec<Member>>,
     /// Each node with those that follow it, as racks are best spread.
     ring: Vec<Vec<NodeId>>,
     /// The same of those nodes that live.
@@ -230,10 +241,10 @@ impl Node {
 
     /// A change of the catalogue begins to place partitions.
     pub(super) fn begin_placing(&self) -> Placing {
-        let mut classes: BTreeMap<BTreeSet<NodeId>, Vec<(ShardId, NodeId)>> = BTreeMap::new();
+        let mut classes: BTreeMap<BTreeSet<NodeId>, Vec<Member>> = BTreeMap::new();
         for shard in &self.shards[1..] {
             let nodes = self.replicas(shard.id);
-            classes.entry(nodes.iter().copied().collect()).or_default().push((shard.id, nodes[0]));
+            classes.entry(nodes.iter().copied().collect()).or_default().push((shard.id, nodes));
         }
         let (placed, next) = (self.catalog.partitions_placed(), self.catalog.next_shard());
         let nodes = &self.config.voters;
@@ -276,12 +287,13 @@ impl Node {
             }
             Spread::Given(sets) => {
                 let nth = |at: usize| placing.placed as usize + at;
-                sets.iter().enumerate().map(|(at, set)| Wanted::led(set.clone(), set[0], nth(at))).collect()
+                sets.iter().enumerate().map(|(at, set)| Wanted::given(set, nth(at))).collect()
             }
         };
         let sets: BTreeSet<&BTreeSet<NodeId>> = wanted.iter().map(|wanted| &wanted.nodes).collect();
         let new = sets.into_iter().filter(|set| !placing.classes.contains_key(set)).cloned();
         self.add_classes(placing, &new.collect::<Vec<_>>())?;
+        wanted.iter().for_each(|wanted| self.add_order(placing, wanted));
         let shards = wanted.iter().map(|wanted| wanted.choose(&placing.classes[&wanted.nodes])).collect();
         placing.placed += count;
         Ok(shards)
@@ -289,11 +301,9 @@ impl Node {
 
     /// Adds the shards of classes that there are not.
     fn add_classes(&mut self, placing: &mut Placing, new: &[BTreeSet<NodeId>]) -> Result<(), Refusal> {
-        let of_each = |set: &BTreeSet<NodeId>| {
-            let fair = (self.everywhere - 1).div_ceil(self.config.voters.len());
-            fair.max(set.len())
-        };
-        let there = self.everywhere + (placing.next.0 - ShardId::FIRST_PLACED.0) as usize;
+        let fair = self.fair_share();
+        let of_each = |set: &BTreeSet<NodeId>| fair.max(set.len());
+        let there = self.count_with(placing);
         let more: usize = new.iter().map(of_each).sum();
         if there + more > SHARDS_MAX {
             let text = format!(
@@ -305,16 +315,45 @@ impl Node {
         for set in new {
             let mut nodes: Vec<NodeId> = set.iter().copied().collect();
             let mut replicas = Vec::new();
-            let first = placing.next;
             for _ in 0..of_each(set) {
-                placing.classes.entry(set.clone()).or_default().push((placing.next, nodes[0]));
-                placing.next.0 += 1;
                 replicas.push(nodes.clone());
                 nodes.rotate_left(1);
             }
-            let add = CatalogCommand::AddShards { first, replicas };
-            self.shards[0].add(Command::Catalog(add), None);
+            self.add_shards(placing, replicas);
         }
         Ok(())
+    }
+
+    /// Adds shards whose nodes stand in the order that was named: clients read it as the order in which replicas are to lead, and tools
+    /// compare it with what they asked for. Without room for them the order counts for the first node only.
+    fn add_order(&mut self, placing: &mut Placing, wanted: &Wanted) {
+        let Some(order) = &wanted.order else { return };
+        if placing.classes[&wanted.nodes].iter().any(|(_, nodes)| nodes == order) {
+            return;
+        }
+        let count = self.fair_share().div_ceil(order.len());
+        if self.count_with(placing) + count <= SHARDS_MAX {
+            self.add_shards(placing, vec![order.clone(); count]);
+        }
+    }
+
+    fn add_shards(&mut self, placing: &mut Placing, replicas: Vec<Vec<NodeId>>) {
+        let first = placing.next;
+        for nodes in &replicas {
+            let class = placing.classes.entry(nodes.iter().copied().collect()).or_default();
+            class.push((placing.next, nodes.clone()));
+            placing.next.0 += 1;
+        }
+        self.shards[0].add(Command::Catalog(CatalogCommand::AddShards { first, replicas }), None);
+    }
+
+    /// How many of the shards that every node has are led by one of the nodes.
+    fn fair_share(&self) -> usize {
+        (self.everywhere - 1).div_ceil(self.config.voters.len())
+    }
+
+    /// Shards, with those that are about to be added.
+    fn count_with(&self, placing: &Placing) -> usize {
+        self.everywhere + (placing.next.0 - ShardId::FIRST_PLACED.0) as usize
     }
 }

@@ -83,8 +83,12 @@ fn an_assignment_says_who_leads_and_a_topic_grows_as_it_began() {
     assert!(c.created(assigned("a", &[&[3], &[1], &[3]])).refusal.is_ok());
     assert_eq!(c.places_of(1, "a"), [[3], [1], [3]]);
     assert!(c.created(assigned("b", &[&[2, 1, 3], &[3, 2, 1]])).refusal.is_ok());
-    let places = c.places_of(2, "b");
-    assert_eq!((places[0][0], places[1][0], places[0].len()), (2, 3, 3));
+    assert_eq!(c.places_of(2, "b"), [[2, 1, 3], [3, 2, 1]], "in the order that was named");
+    let shards = |c: &Cluster| c.places[2].node.as_ref().expect("runs").shards.len();
+    let before = shards(&c);
+    assert!(c.created(assigned("again", &[&[2, 1, 3], &[3, 2, 1], &[3, 1, 2]])).refusal.is_ok());
+    assert_eq!(c.places_of(2, "again"), [[2, 1, 3], [3, 2, 1], [3, 1, 2]]);
+    assert_eq!(shards(&c), before, "shards of that order were there");
     assert!(c.grown("a", 4, vec![vec![NodeId(2)]]).is_ok());
     assert_eq!(c.grown("a", 6, Vec::new()), Refusal::OK);
     let places = c.places_of(0, "a");
@@ -198,6 +202,11 @@ fn there_are_only_so_many_shards() {
     assert_eq!(c.metadata(0, "b").topics[0].error, ErrorCode::UnknownTopicOrPartition);
     assert!(c.created(assigned("b", &[&[1]])).refusal.is_ok());
     assert_eq!(c.write("b", 0, (9, 0), 5), 0);
+    // An order takes shards of its own as well; without room for them it counts for the leader only.
+    assert!(c.created(assigned("c", &[&[3, 2, 1]])).refusal.is_ok());
+    assert_eq!(c.places_of(1, "c"), [[3, 2, 1]]);
+    assert!(c.created(assigned("d", &[&[2, 1, 3]])).refusal.is_ok());
+    assert_eq!(c.places_of(1, "d"), [[2, 3, 1]]);
 }
 
 /// What waits for a node that is away does not hold up what has nothing to do with it, and two changes in a row place as one does:
