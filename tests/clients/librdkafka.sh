@@ -10,7 +10,7 @@
 #   librdkafka.sh --install                  fetch and build the suite (gcc, g++, make and zlib's headers) without running it
 #   librdkafka.sh --list                     tests that are left out, and why
 #
-# Environment: LIBRDKAFKA_TESTS (numbers to run, e.g. "0005 0081"; default all), LIBRDKAFKA_NODES (3, or 1), LIBRDKAFKA_TIMEOUT (300,
+# Environment: LIBRDKAFKA_TESTS (numbers to run, e.g. "0005 0081"; default all), LIBRDKAFKA_NODES (3, or 1), LIBRDKAFKA_TIMEOUT (900,
 # seconds for a test), LIBRDKAFKA_FLAGS (-Q: fewer records), everything that the suite itself reads (TEST_DEBUG, SUBTESTS, ...).
 # Its source comes with the npm package that has it as a dependency.
 set -euo pipefail
@@ -52,7 +52,7 @@ run() { # bootstrap out
   printf 'bootstrap.servers=%s\ntest.topic.random=true\n' "$1" >"$work/test.conf"
   tools
   KAFKA_PATH=$DIR/kafka BROKERS=$1 RDKAFKA_TEST_CONF=$(realpath "$work/test.conf") python3 "$here/flights/regression.py" run "$SUITE/tests" "$work" "$2" \
-    --timeout "${LIBRDKAFKA_TIMEOUT:-300}" --flags="${LIBRDKAFKA_FLAGS:-}" ${LIBRDKAFKA_TESTS:+--tests "$LIBRDKAFKA_TESTS"}
+    --timeout "${LIBRDKAFKA_TIMEOUT:-900}" --flags="${LIBRDKAFKA_FLAGS:-}" ${LIBRDKAFKA_TESTS:+--tests "$LIBRDKAFKA_TESTS"}
 }
 
 case ${1:-} in

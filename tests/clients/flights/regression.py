@@ -28,6 +28,18 @@ EXCLUDED = {
     "0098": TRANSACTIONS, "0103": TRANSACTIONS, "0129": TRANSACTIONS,
     **{f"{number:04}": SHARE for number in (*range(170, 187), 190)},
 }
+# Tests of which some parts need what is left out: only these parts run, each by itself (the suite's SUBTESTS).
+PARTS = {
+    "0055": ("standard settings", "low linger.ms", "microsecond linger.ms", "high linger.ms", "linger.ms < 1000", "no acks", "idempotence"),
+    "0061": ("without transactions",),
+    "0081": ("unclean_destroy", "do_test_CreateTopics", "do_test_DeleteTopics", "do_test_CreatePartitions", "do_test_AlterConfigs",
+             "do_test_IncrementalAlterConfigs", "do_test_DescribeConfigs:", "do_test_DescribeConfigs_groups", "do_test_DeleteRecords",
+             "do_test_ListConsumerGroups", "do_test_DescribeConsumerGroups:", "do_test_DescribeTopics", "do_test_DescribeCluster",
+             "do_test_DeleteGroups", "do_test_DeleteConsumerGroupOffsets", "do_test_ListOffsets", "do_test_AlterConsumerGroupOffsets",
+             "do_test_ListConsumerGroupOffsets"),
+    "0137": ("do_test_consume_batch_with_seek", "do_test_consume_batch_store_offset", "pause_and_resume_different_batch",
+             "pause_and_resume_same_batch", "do_test_consume_batch_eof_position"),
+}
 DECLARED = re.compile(r"^ +_TEST\(\s*((\d{4})_\w+),\s*([^,)]*)", re.M)
 FAILURE = re.compile(r"(TEST FAILURE|### Test .* failed at|Test .* timed out|^%ERROR)")
 
@@ -42,13 +54,14 @@ def numbers(folder):
     return list(found)
 
 
-def one(folder, logs, number, o):
-    """Runs a number: the verdict of each of its tests, and how long it took."""
-    report, log = os.path.join(logs, f"{number}.json"), os.path.join(logs, f"{number}.log")
+def one(folder, logs, number, part, o):
+    """Runs a number, or a part of its test: the verdict of each test, how long it took, and its log."""
+    label = number + (f"-{re.sub('[^A-Za-z_.]+', '-', part)}" if part else "")
+    report, log = os.path.join(logs, f"{label}.json"), os.path.join(logs, f"{label}.log")
     if os.path.exists(report):
         os.remove(report)
     env = {"TEST_KAFKA_VERSION": KAFKA_VERSION, **os.environ, "TESTS": number, "TEST_REPORT": report,
-           "LD_LIBRARY_PATH": "../src:../src-cpp"}
+           "LD_LIBRARY_PATH": "../src:../src-cpp"} | ({"SUBTESTS": part} if part else {})
     began = time.monotonic()
     with open(log, "wb") as out:
         process = subprocess.Popen(["./test-runner", "-p1", "-L", *o.flags.split()], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT,
@@ -63,9 +76,17 @@ def one(folder, logs, number, o):
         with open(report, encoding="utf-8", errors="replace") as f:
             tests = json.loads(f.read(), strict=False)["tests"]
     except (OSError, ValueError):
-        return {f"{number}": "unfinished"}, seconds, log
+        return {label: "unfinished"}, seconds, log
     found = {name: VERDICTS.get(test["state"], "unfinished") for name, test in tests.items() if name.startswith(number)}
-    return {name: verdict for name, verdict in found.items() if not is_local(folder, name)}, seconds, log
+    named = {name + (f" ({part})" if part else ""): verdict for name, verdict in found.items() if not is_local(folder, name)}
+    if part and "pass" in named.values() and not ran(log, part):
+        named = {name: "skip" for name in named}  # no such part: nothing was tried
+    return named, seconds, log
+
+
+def ran(log, part):
+    with open(log, encoding="utf-8", errors="replace") as f:
+        return any(part in line and ": PASS (" in line for line in f)
 
 
 def is_local(folder, name, known={}):
@@ -87,12 +108,13 @@ def run(o):
     os.makedirs(o.logs, exist_ok=True)
     wanted = o.tests.split() if o.tests else [number for number in numbers(o.folder) if number not in EXCLUDED]
     tests, durations = {}, {}
-    for at, number in enumerate(wanted, 1):
-        verdicts, seconds, log = one(o.folder, o.logs, number, o)
+    runs = [(number, part) for number in wanted for part in PARTS.get(number, (None,))]
+    for at, (number, part) in enumerate(runs, 1):
+        verdicts, seconds, log = one(o.folder, o.logs, number, part, o)
         tests.update(verdicts)
-        durations[number] = seconds
+        durations[number, part] = seconds
         for name, verdict in verdicts.items():
-            print(f"{at}/{len(wanted)} {name}: {verdict} ({seconds} s)", file=sys.stderr, flush=True)
+            print(f"{at}/{len(runs)} {name}: {verdict} ({seconds} s)", file=sys.stderr, flush=True)
             if verdict in ("fail", "unfinished"):
                 for line in why(log):
                     print(f"    {line[:200]}", file=sys.stderr, flush=True)
@@ -121,13 +143,20 @@ def compare(o):
     sys.exit(1 if missing else 0)
 
 
+def tell(_):
+    for number, what in sorted(EXCLUDED.items()):
+        print(f"{number}: {what}")
+    for number, parts in PARTS.items():
+        print(f"{number}: all but these parts need one of them: {', '.join(parts)}")
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words = a.add_subparsers(required=True)
     r = words.add_parser("run")
     for name in ("folder", "logs", "out"):
         r.add_argument(name, type=os.path.abspath)
-    r.add_argument("--timeout", type=float, default=300, help="seconds for the tests of a number")
+    r.add_argument("--timeout", type=float, default=900, help="seconds for the tests of a number")
     r.add_argument("--flags", default="", help="of the suite's program, such as -Q")
     r.add_argument("--tests", help="numbers, default all that are not left out")
     r.set_defaults(does=run)
@@ -135,7 +164,7 @@ def main():
     c.add_argument("reference")
     c.add_argument("result")
     c.set_defaults(does=compare)
-    words.add_parser("list").set_defaults(does=lambda _: [print(number, what) for number, what in sorted(EXCLUDED.items())])
+    words.add_parser("list").set_defaults(does=tell)
     o = a.parse_args()
     o.does(o)
 
