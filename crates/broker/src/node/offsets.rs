@@ -14,6 +14,11 @@ use crate::shard::Then;
 use model::job::{Job, JobError, JobId, TimeLookup};
 use model::{ErrorCode, LeaderEpoch, Now, Offset, StoredBatch};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Shortest wait for DeleteRecords. A client's time-out is for followers (librdkafka's default is 0: wait for none); Kafka's leader has
+/// deleted before it looks at the time, ours when a majority has it.
+const TRIM_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// A `ListOffsets` whose segments are being looked through.
 #[derive(Debug)]
@@ -228,7 +233,8 @@ impl Node {
             topics.push((name, results));
         }
         let response = Response::DeleteRecords(DeleteRecordsResponse { topics });
-        self.gather(token, response, waiting, Some(now.mono.plus(request.timeout)), out);
+        let timeout = request.timeout.max(TRIM_TIMEOUT_MIN);
+        self.gather(token, response, waiting, Some(now.mono.plus(timeout)), out);
     }
 
     fn trim_to(

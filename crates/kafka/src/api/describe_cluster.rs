@@ -10,15 +10,15 @@ use crate::message::describe_cluster::{
 use crate::session::SessionError;
 use crate::wire::Str;
 
-use super::{Asked, Context};
+use super::{Asked, Context, operations};
 
 /// Endpoints of brokers.
 const ENDPOINT_BROKERS: i8 = 1;
 /// Endpoints of controllers.
 const ENDPOINT_CONTROLLERS: i8 = 2;
 
-/// Nothing is needed for the answer.
-pub(crate) type Kept = ();
+/// Whether the set of authorized operations was asked for.
+pub(crate) type Kept = bool;
 
 /// Asks the core for brokers.
 pub(crate) fn request(
@@ -27,7 +27,10 @@ pub(crate) fn request(
     _context: &mut Context<'_>,
 ) -> Result<Asked<DescribeClusterResponse, Kept>, SessionError> {
     let (code, why) = match message.endpoint_type {
-        ENDPOINT_BROKERS => return Ok(Asked::Core(Request::DescribeCluster(DescribeCluster {}), ())),
+        ENDPOINT_BROKERS => {
+            let kept = message.include_cluster_authorized_operations;
+            return Ok(Asked::Core(Request::DescribeCluster(DescribeCluster {}), kept));
+        }
         ENDPOINT_CONTROLLERS => {
             (ErrorCode::MismatchedEndpointType, "this endpoint is a broker's, not a controller's")
         }
@@ -40,11 +43,11 @@ pub(crate) fn request(
     }))
 }
 
-/// Writes the core's answer. The set of authorized operations keeps the value that means "not told".
+/// Writes the core's answer.
 pub(crate) fn response(
     answer: Answer,
     _version: i16,
-    _kept: Kept,
+    kept: Kept,
     _context: &mut Context<'_>,
 ) -> DescribeClusterResponse {
     let brokers = answer.brokers.into_iter().map(|broker| DescribeClusterBroker {
@@ -59,6 +62,7 @@ pub(crate) fn response(
         cluster_id: answer.cluster_id.into(),
         controller_id: answer.controller.0,
         brokers: brokers.collect(),
+        cluster_authorized_operations: operations::told(kept, 0, operations::CLUSTER),
         ..DescribeClusterResponse::default()
     }
 }

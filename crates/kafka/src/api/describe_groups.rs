@@ -13,13 +13,13 @@ use crate::session::SessionError;
 use crate::wire::Str;
 
 use super::topic_ref::code_and_message;
-use super::{Asked, Context};
+use super::{Asked, Context, operations};
 
 /// First version that says when a group does not exist, and why another is refused.
 const NOT_FOUND_FROM: i16 = 6;
 
-/// Nothing is needed for the answer.
-pub(crate) type Kept = ();
+/// Whether the sets of authorized operations were asked for.
+pub(crate) type Kept = bool;
 
 /// Asks the core.
 pub(crate) fn request(
@@ -29,21 +29,22 @@ pub(crate) fn request(
 ) -> Result<Asked<DescribeGroupsResponse, Kept>, SessionError> {
     context.admit(ApiKey::DescribeGroups, message.groups.len())?;
     let groups = message.groups.iter().map(|group| group.to_string()).collect();
-    Ok(Asked::Core(Request::DescribeGroups(DescribeGroups { groups }), ()))
+    let kept = message.include_authorized_operations;
+    Ok(Asked::Core(Request::DescribeGroups(DescribeGroups { groups }), kept))
 }
 
-/// Writes the core's answer. The sets of authorized operations keep the value that means "not told".
+/// Writes the core's answer.
 pub(crate) fn response(
     answer: Answer,
     version: i16,
-    _kept: Kept,
+    kept: Kept,
     _context: &mut Context<'_>,
 ) -> DescribeGroupsResponse {
-    let groups = answer.groups.into_iter().map(|group| write_group(group, version));
+    let groups = answer.groups.into_iter().map(|group| write_group(group, version, kept));
     DescribeGroupsResponse { throttle_time_ms: 0, groups: groups.collect() }
 }
 
-fn write_group(group: Described, version: i16) -> DescribedGroup {
+fn write_group(group: Described, version: i16, kept: Kept) -> DescribedGroup {
     let (mut error_code, mut error_message) = code_and_message(group.refusal);
     if version < NOT_FOUND_FROM {
         error_message = None;
@@ -67,6 +68,6 @@ fn write_group(group: Described, version: i16) -> DescribedGroup {
         protocol_type: group.protocol_type.into(),
         protocol_data: group.protocol.into(),
         members: members.collect(),
-        ..DescribedGroup::default()
+        authorized_operations: operations::told(kept, error_code, operations::GROUP),
     }
 }

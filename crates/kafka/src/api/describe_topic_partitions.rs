@@ -17,7 +17,7 @@ use crate::session::SessionError;
 use crate::wire::Str;
 
 use super::topic_ref::{numbers, size, uuid};
-use super::{Asked, Context};
+use super::{Asked, Context, operations};
 
 /// Nothing is needed for the answer.
 pub(crate) type Kept = ();
@@ -49,7 +49,7 @@ pub(crate) fn request(
     Ok(Asked::Core(Request::DescribeTopicPartitions(describe), ()))
 }
 
-/// Writes the core's answer. The sets of authorized operations keep the value that means "not told".
+/// Writes the core's answer. Nobody needs to ask for the sets of authorized operations.
 pub(crate) fn response(
     answer: Answer,
     _version: i16,
@@ -72,7 +72,7 @@ fn write_topic(topic: TopicMetadata) -> DescribeTopicPartitionsResponseTopic {
         topic_id: uuid(topic.id),
         is_internal: topic.is_internal,
         partitions: topic.partitions.iter().map(write_partition).collect(),
-        ..DescribeTopicPartitionsResponseTopic::default()
+        topic_authorized_operations: operations::told(true, topic.error.code(), operations::TOPIC),
     }
 }
 

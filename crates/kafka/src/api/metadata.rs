@@ -14,13 +14,17 @@ use crate::session::SessionError;
 use crate::wire::Str;
 
 use super::topic_ref::{numbers, uuid};
-use super::{Asked, Context};
+use super::{Asked, Context, operations};
 
 /// First version in which a topic may be asked for by id.
 const BY_ID_FROM: i16 = 12;
 
-/// Nothing is needed for the answer.
-pub(crate) type Kept = ();
+/// Which sets of authorized operations were asked for.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    cluster: bool,
+    topics: bool,
+}
 
 /// Asks the core.
 pub(crate) fn request(
@@ -51,14 +55,18 @@ pub(crate) fn request(
     };
     // Versions before 4 have no such flag and always create.
     let allow_auto_topic_creation = version < 4 || message.allow_auto_topic_creation;
-    Ok(Asked::Core(Request::Metadata(Metadata { topics, allow_auto_topic_creation }), ()))
+    let kept = Kept {
+        cluster: message.include_cluster_authorized_operations,
+        topics: message.include_topic_authorized_operations,
+    };
+    Ok(Asked::Core(Request::Metadata(Metadata { topics, allow_auto_topic_creation }), kept))
 }
 
-/// Writes the core's answer. The sets of authorized operations keep the value that means "not told".
+/// Writes the core's answer.
 pub(crate) fn response(
     answer: Answer,
     version: i16,
-    _kept: Kept,
+    kept: Kept,
     _context: &mut Context<'_>,
 ) -> MetadataResponse {
     MetadataResponse {
@@ -74,12 +82,13 @@ pub(crate) fn response(
             .collect(),
         cluster_id: Some(answer.cluster_id.into()),
         controller_id: answer.controller.0,
-        topics: answer.topics.into_iter().map(|topic| write_topic(topic, version)).collect(),
+        topics: answer.topics.into_iter().map(|topic| write_topic(topic, version, &kept)).collect(),
+        cluster_authorized_operations: operations::told(kept.cluster, 0, operations::CLUSTER),
         ..MetadataResponse::default()
     }
 }
 
-fn write_topic(topic: TopicMetadata, version: i16) -> MetadataResponseTopic {
+fn write_topic(topic: TopicMetadata, version: i16, kept: &Kept) -> MetadataResponseTopic {
     // The name may be null only where topics can be asked for by id.
     let name = topic.name.map(Str::from).or((version < BY_ID_FROM).then(Str::default));
     MetadataResponseTopic {
@@ -88,7 +97,7 @@ fn write_topic(topic: TopicMetadata, version: i16) -> MetadataResponseTopic {
         topic_id: uuid(topic.id),
         is_internal: topic.is_internal,
         partitions: topic.partitions.iter().map(write_partition).collect(),
-        ..MetadataResponseTopic::default()
+        topic_authorized_operations: operations::told(kept.topics, topic.error.code(), operations::TOPIC),
     }
 }
 

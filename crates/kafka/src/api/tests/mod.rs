@@ -25,6 +25,10 @@ use crate::wire::{Segments, Str, Uuid};
 /// Values per API and version.
 const ROUNDS: u64 = 16;
 const CORRELATION_ID: i32 = 0x0102_0304;
+/// Create 5, alter 7, describe 8, cluster action 9, describe and alter configs 10 and 11, idempotent write 12.
+const ALL_ON_THE_CLUSTER: i32 = 0b1_1111_1010_0000;
+/// Read 3, write 4, create 5, delete 6, alter 7, describe 8, describe and alter configs 10 and 11.
+const ALL_ON_A_TOPIC: i32 = 0b1101_1111_1000;
 
 pub(super) fn session() -> Session {
     let config = SessionConfig::new("sternpost-test-cluster", NodeId(7));

@@ -65,7 +65,8 @@ fn metadata(session: &mut Session, version: i16, values: &mut Values) {
     assert_eq!((read.throttle_time_ms, read.error_code), (0, 0));
     assert_eq!(read.cluster_id.as_deref(), (version >= 2).then_some(said.cluster_id.as_str()));
     assert_eq!(read.controller_id, if version >= 1 { said.controller.0 } else { -1 });
-    assert_eq!(read.cluster_authorized_operations, i32::MIN);
+    let cluster = message.include_cluster_authorized_operations && (8..=10).contains(&version);
+    assert_eq!(read.cluster_authorized_operations, if cluster { ALL_ON_THE_CLUSTER } else { i32::MIN });
     assert_eq!(read.brokers.len(), said.brokers.len());
     for (it, said) in read.brokers.iter().zip(&said.brokers) {
         assert_eq!((it.node_id, &*it.host, it.port), (said.node.0, &*said.host, said.port.into()));
@@ -77,7 +78,8 @@ fn metadata(session: &mut Session, version: i16, values: &mut Values) {
         assert_eq!((it.name.as_deref(), it.error_code), (name, said.error.code()));
         assert_eq!(it.topic_id.0, if version >= 10 { said.id.0 } else { [0; 16] });
         assert_eq!(it.is_internal, version >= 1 && said.is_internal);
-        assert_eq!(it.topic_authorized_operations, i32::MIN);
+        let told = version >= 8 && message.include_topic_authorized_operations && it.error_code == 0;
+        assert_eq!(it.topic_authorized_operations, if told { ALL_ON_A_TOPIC } else { i32::MIN });
         assert_eq!(it.partitions.len(), said.partitions.len());
         for (it, said) in it.partitions.iter().zip(&said.partitions) {
             assert_eq!((it.error_code, it.partition_index), (said.error.code(), said.index));
@@ -139,6 +141,8 @@ fn describe_cluster(session: &mut Session, version: i16, values: &mut Values) {
     });
     assert_eq!((read.error_code, read.error_message, read.endpoint_type), (0, None, 1));
     assert_eq!((&*read.cluster_id, read.controller_id), (&*said.cluster_id, said.controller.0));
+    let told = if message.include_cluster_authorized_operations { ALL_ON_THE_CLUSTER } else { i32::MIN };
+    assert_eq!(read.cluster_authorized_operations, told);
     assert_eq!(read.brokers.len(), said.brokers.len());
     for (it, said) in read.brokers.iter().zip(&said.brokers) {
         assert_eq!((it.broker_id, &*it.host, it.port), (said.node.0, &*said.host, said.port.into()));
