@@ -12,6 +12,8 @@ pub enum Mutant {
     PageCacheTrusted,
     /// Rule 2: a checkpoint found in the page cache is taken for durable.
     CheckpointCacheTrusted,
+    /// Rule 2: names of WAL files that only the page cache has are built on before they are durable.
+    NameCacheTrusted,
     /// Rule 3: a failed fsync is tried again and the second answer believed.
     FsyncErrorRetried,
     /// Rule 4: a commit is not padded, the next one begins in its last sector.
@@ -54,11 +56,12 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them, for the run that must kill each.
-    pub const ALL: [Mutant; 23] = [
+    pub const ALL: [Mutant; 24] = [
         Mutant::AckBeforeFsync,
         Mutant::VoteNotSynced,
         Mutant::PageCacheTrusted,
         Mutant::CheckpointCacheTrusted,
+        Mutant::NameCacheTrusted,
         Mutant::FsyncErrorRetried,
         Mutant::CommitNotPadded,
         Mutant::RecycledBytesTrusted,

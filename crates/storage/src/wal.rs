@@ -136,6 +136,10 @@ impl<D: Disk> Wal<D> {
             self.took(&commit, append, &mut current.span);
         }
         current.at = at;
+        if !self.older.is_empty() && self.mutant != Some(Mutant::NameCacheTrusted) {
+            // A power cut keeps or loses each new name for itself: those that this file follows must not go without it.
+            self.sync_directory()?;
+        }
         self.publish(current, spare.number)?;
         self.marked = tail.last().is_none_or(|(_, append)| is_marker(append));
         self.known.state().synced_upto = self.sequence;

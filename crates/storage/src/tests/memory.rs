@@ -199,11 +199,15 @@ impl MemoryDisk {
             inodes.push(Inode { durable: bytes.clone(), bytes, dirty: BTreeSet::new(), allocated });
         }
         let mut names = state.durable.clone();
-        let survive = match mode {
-            0 => 0,
-            _ => next(&mut seed) as usize % (state.pending.len() + 1),
+        // None, the first ones, or each for itself: nobody promises an order.
+        let first = next(&mut seed) as usize % (state.pending.len() + 1);
+        let mut survives = |at: usize| match mode {
+            0 => false,
+            1 => at < first,
+            _ => next(&mut seed).is_multiple_of(2),
         };
-        state.pending.iter().take(survive).for_each(|change| apply(&mut names, change));
+        let kept = state.pending.iter().enumerate().filter(|(at, _)| survives(*at));
+        kept.for_each(|(_, change)| apply(&mut names, change));
         // A name in a directory that is lost is lost with it.
         let reachable = |names: &BTreeMap<String, Node>, name: &str| {
             parent(name).is_empty() || names.get(parent(name)) == Some(&Node::Dir)
