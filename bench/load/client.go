@@ -35,6 +35,7 @@ func base() []kgo.Opt {
 		kgo.SeedBrokers(strings.Split(*brokers, ",")...),
 		kgo.MetadataMinAge(*metaMin),
 		kgo.RetryBackoffFn(func(int) time.Duration { return *retryBack }),
+		kgo.RequestTimeoutOverhead(*giveUp),
 		kgo.ClientID("load"),
 	}
 }

@@ -57,6 +57,7 @@ var (
 	metaMin     = flag.Duration("meta-min-age", 100*time.Millisecond, "smallest time between metadata refreshes (Java's default backoff is 100 ms)")
 	retryBack   = flag.Duration("retry-backoff", 100*time.Millisecond, "retry backoff (Java's default is 100 ms)")
 	reqTimeout  = flag.Duration("request-timeout", 30*time.Second, "produce request timeout sent to the broker")
+	giveUp      = flag.Duration("give-up", 10*time.Second, "how long beyond its time-out a request is waited for before the connection is given up (>= 100ms)")
 	since       = flag.String("since", "", "firstack: a file that holds the start as unix seconds")
 	fetchBytes  = flag.Int("fetch-bytes", 50<<20, "consume: fetch max bytes")
 	fetchPart   = flag.Int("fetch-partition-bytes", 1<<20, "consume: fetch max bytes a partition")
