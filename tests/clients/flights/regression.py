@@ -8,6 +8,7 @@ A test whose process ended or hung before its verdict counts as `unfinished`, wh
 """
 import argparse
 import collections
+import functools
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+
+import suite
 
 SUITE = "librdkafka 2.15.1"
 # The suite asks brokers of a certain version for what came with it.
@@ -50,14 +53,14 @@ DECLARED = re.compile(r"^ +_TEST\(\s*((\d{4})_\w+),\s*([^,)]*)", re.M)
 FAILURE = re.compile(r"(TEST FAILURE|### Test .* failed at|Test .* timed out|^%ERROR)")
 
 
-def numbers(folder):
-    """The numbers of the tests that speak to a server, in their order; the others (`-L` leaves them out) judge the client alone."""
+@functools.cache
+def of_server(folder):
+    """The tests that speak to a server, in their order; the others (`-L` leaves them out) judge the client alone."""
     with open(os.path.join(folder, "test.c"), encoding="utf-8") as f:
         declared = DECLARED.findall(f.read())
     if not declared:
         raise SystemExit(f"regression: no tests are declared in {folder}/test.c")
-    found = dict.fromkeys(number for _, number, flags in declared if "TEST_F_LOCAL" not in flags and "TEST_F_MANUAL" not in flags)
-    return list(found)
+    return {name: number for name, number, flags in declared if "TEST_F_LOCAL" not in flags and "TEST_F_MANUAL" not in flags}
 
 
 def one(folder, logs, number, part, o):
@@ -83,8 +86,8 @@ def one(folder, logs, number, part, o):
             tests = json.loads(f.read(), strict=False)["tests"]
     except (OSError, ValueError):
         return {label: "unfinished"}, seconds, log
-    found = {name: VERDICTS.get(test["state"], "unfinished") for name, test in tests.items() if name.startswith(number)}
-    named = {name + (f" ({part})" if part else ""): verdict for name, verdict in found.items() if not is_local(folder, name)}
+    mine = [name for name, of in of_server(folder).items() if of == number and name in tests]
+    named = {name + (f" ({part})" if part else ""): VERDICTS.get(tests[name]["state"], "unfinished") for name in mine}
     if part and "pass" in named.values() and not ran(log, part):
         named = {name: "skip" for name in named}  # no such part: nothing was tried
     return named, seconds, log
@@ -93,13 +96,6 @@ def one(folder, logs, number, part, o):
 def ran(log, part):
     with open(log, encoding="utf-8", errors="replace") as f:
         return any(part in line and ": PASS (" in line for line in f)
-
-
-def is_local(folder, name, known={}):
-    if not known:
-        with open(os.path.join(folder, "test.c"), encoding="utf-8") as f:
-            known.update({name: "TEST_F_LOCAL" in flags for name, _, flags in DECLARED.findall(f.read())})
-    return known.get(name, False)
 
 
 def why(log):
@@ -112,7 +108,7 @@ def why(log):
 
 def run(o):
     os.makedirs(o.logs, exist_ok=True)
-    wanted = o.tests.split() if o.tests else [number for number in numbers(o.folder) if number not in EXCLUDED]
+    wanted = o.tests.split() if o.tests else [number for number in dict.fromkeys(of_server(o.folder).values()) if number not in EXCLUDED]
     tests, durations = {}, {}
     runs = [(number, part) for number in wanted for part in PARTS.get(number, (None,))]
     for at, (number, part) in enumerate(runs, 1):
@@ -135,23 +131,7 @@ def run(o):
 
 
 def compare(o):
-    with open(o.reference, encoding="utf-8") as f:
-        want = json.load(f)["tests"]
-    with open(o.result, encoding="utf-8") as f:
-        have = json.load(f)["tests"]
-    passing = [name for name, verdict in want.items() if verdict == "pass"]
-    failing = [(name, have.get(name, "not run")) for name in passing if have.get(name) != "pass"]
-    later = [name for name, _ in failing if name in LATER]
-    missing = [(name, verdict) for name, verdict in failing if name not in LATER]
-    for name in later:
-        print(f"later      {name}: {LATER[name]}")
-    for name, verdict in missing:
-        print(f"{verdict:10} {name}")
-    here = len(passing) - len(failing)
-    print(f"{len(passing)} tests pass on Apache Kafka; here {here} pass, {len(later)} wait for a later capability, {len(missing)} are missing")
-    if better := [name for name, verdict in have.items() if verdict == "pass" and want.get(name) not in ("pass", None)]:
-        print(f"passing here and not there: {', '.join(better)}")
-    sys.exit(1 if missing else 0)
+    sys.exit(0 if suite.compare(o.reference, o.result, lambda name, _: LATER.get(name)) else 1)
 
 
 def tell(_):
