@@ -248,10 +248,7 @@ fn start_wal<D: Disk>(
     match wal.begin(rewritten) {
         Ok(()) => Ok(wal),
         // Reading needs no room for appends.
-        Err(JobError::NoSpace) if rewritten.is_empty() && !disk.exists(reserve::PATH)? => {
-            disk.sync_dir(files::DIRECTORY)?;
-            Ok(wal)
-        }
+        Err(JobError::NoSpace) if rewritten.is_empty() && !disk.exists(reserve::PATH)? => Ok(wal),
         Err(error) => Err(error.into()),
     }
 }

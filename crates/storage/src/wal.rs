@@ -115,6 +115,10 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// `NoSpace` leaves everything as it was.
     pub(crate) fn begin(&mut self, tail: &[(CommitHeader, WalAppend)]) -> Result<(), JobError> {
+        if !self.older.is_empty() && self.mutant != Some(Mutant::NameCacheTrusted) {
+            // A power cut keeps or loses each new name for itself: those that the new file follows must not go without it.
+            self.sync_directory()?;
+        }
         let commits: u64 = tail.iter().map(|(_, append)| self.commit_size(append)).sum();
         let last = tail.last().map_or(self.sequence, |(header, _)| header.sequence);
         let header_size = FileHeader::size(self.rows.len());
@@ -136,10 +140,6 @@ impl<D: Disk> Wal<D> {
             self.took(&commit, append, &mut current.span);
         }
         current.at = at;
-        if !self.older.is_empty() && self.mutant != Some(Mutant::NameCacheTrusted) {
-            // A power cut keeps or loses each new name for itself: those that this file follows must not go without it.
-            self.sync_directory()?;
-        }
         self.publish(current, spare.number)?;
         self.marked = tail.last().is_none_or(|(_, append)| is_marker(append));
         self.known.state().synced_upto = self.sequence;
