@@ -303,6 +303,16 @@ func cmdKills() map[string]any {
 		pace(*rate, epoch, stopped.Load, f.send)
 	}()
 	time.Sleep(*warmup)
+	var seen *probe
+	var probed []time.Duration
+	var unprobed int
+	if *probing {
+		if *topics > 1 {
+			die(fmt.Errorf("it knows one topic"), "-probe")
+		}
+		seen = newProbe(f.names[0])
+		defer seen.client.Close()
+	}
 	var outages, others []time.Duration // longest of the partitions that the node led, of the other ones
 	var outstanding, unsettled int
 	for k := 0; k < *faults; k++ {
@@ -329,14 +339,35 @@ func cmdKills() map[string]any {
 			x.gap, leaders[i] = 0, x.leader
 			x.mu.Unlock()
 		}
+		var nodes []int32
+		if seen != nil {
+			nodes = seen.warm()
+		}
 		f.fault.Store(time.Now().UnixNano())
 		broken := shell(strings.ReplaceAll(*execCmd, "{}", fmt.Sprint(node)))
+		now := time.Now()
 		if f.flying.Load() > 0 {
 			outstanding++
 		}
-		time.Sleep(*exec2At)
+		end := now.Add(*exec2At)
+		var line string
+		if seen != nil {
+			var led []int32
+			for i, l := range leaders {
+				if l == node {
+					led = append(led, int32(i))
+				}
+			}
+			d := seen.outage(nodes, node, led, time.Unix(0, f.fault.Load()), end)
+			if d < 0 {
+				unprobed++
+				d = *exec2At
+			}
+			probed, line = append(probed, d), fmt.Sprintf("; single writes %d ms", d.Milliseconds())
+		}
+		time.Sleep(time.Until(end))
 		var outage, other time.Duration
-		now := time.Now()
+		now = time.Now()
 		for i, x := range f.slots {
 			x.mu.Lock()
 			g := x.gap
@@ -352,8 +383,8 @@ func cmdKills() map[string]any {
 			}
 		}
 		outages, others = append(outages, outage), append(others, other)
-		fmt.Fprintf(os.Stderr, "fault %d at %s: node %d, which led %d: %d ms; others %d ms\n", k+1,
-			time.Unix(0, f.fault.Load()).UTC().Format("15:04:05.000"), node, led[node], outage.Milliseconds(), other.Milliseconds())
+		fmt.Fprintf(os.Stderr, "fault %d at %s: node %d, which led %d: %d ms; others %d ms%s\n", k+1,
+			time.Unix(0, f.fault.Load()).UTC().Format("15:04:05.000"), node, led[node], outage.Milliseconds(), other.Milliseconds(), line)
 		mended := shell(strings.ReplaceAll(*exec2, "{}", fmt.Sprint(node)))
 		if broken != "" || mended != "" {
 			out["exec_out"], out["exec2_out"] = broken, mended
@@ -367,6 +398,9 @@ func cmdKills() map[string]any {
 	f.drain(out)
 	out["faults"], out["faults_with_outstanding"], out["partitions_without_ack_when_mended"] = len(outages), outstanding, unsettled
 	out["outage_led_by_victim"], out["outage_other"] = dist(outages), dist(others)
+	if seen != nil {
+		out["outage_single_writes"], out["single_writes_without_ack_when_mended"] = dist(probed), unprobed
+	}
 	out["gap_before_fault"] = dist([]time.Duration{maxPreGap(f.slots)})
 	out["readback"] = f.readBack()
 	return out

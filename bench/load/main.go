@@ -53,6 +53,7 @@ var (
 	exec2At     = flag.Duration("at2", 0, "failover: when -exec2 runs")
 	faults      = flag.Int("faults", 10, "kills: how many; -exec breaks node {}, -exec2 mends it -at2 later")
 	settle      = flag.Duration("settle", 0, "kills: a pause after a node came back, before all replicas are waited for")
+	probing     = flag.Bool("probe", false, "kills: measure each fault with single writes too, that nothing queues behind and that go to whoever leads now")
 	victim      = flag.Int("victim", -1, "failover: node id that dies; splits partitions into led-by-victim and others")
 	metaMin     = flag.Duration("meta-min-age", 100*time.Millisecond, "smallest time between metadata refreshes (Java's default backoff is 100 ms)")
 	retryBack   = flag.Duration("retry-backoff", 100*time.Millisecond, "retry backoff (Java's default is 100 ms)")
