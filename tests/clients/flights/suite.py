@@ -56,12 +56,17 @@ def waits_for(name, verdict):
     return next((what for word, what in LATER.items() if word in name and verdict == "skip"), None)
 
 
+def verdicts(path):
+    try:
+        with open(path, encoding="utf-8") as f:
+            return json.load(f)["tests"]
+    except OSError as error:
+        raise SystemExit(f"suite: the results cannot be read: {error}") from error
+
+
 def compare(reference, result, waits_for=waits_for):
     """Prints what passes on Apache Kafka and not here; whether all of that is excused by a later capability."""
-    with open(reference, encoding="utf-8") as f:
-        want = json.load(f)["tests"]
-    with open(result, encoding="utf-8") as f:
-        have = json.load(f)["tests"]
+    want, have = verdicts(reference), verdicts(result)
     passing = [n for n, v in want.items() if v == "pass"]
     later, missing = [], []
     for name in passing:
