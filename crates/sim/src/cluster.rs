@@ -248,6 +248,14 @@ struct World {
     watch: Watch,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            crate::run::leave_log(std::mem::take(&mut self.log));
+        }
+    }
+}
+
 /// Runs one seed of a cluster of so many nodes.
 pub fn run(seed: u64, nodes: usize, mutant: Option<Mutant>) -> Outcome {
     let mut world = World::new(seed, nodes, mutant);

@@ -29,8 +29,7 @@ pub struct Outcome {
     pub operations: u64,
     /// Virtual time that passed, nanoseconds.
     pub virtual_nanos: u64,
-    /// What the nodes logged, at which virtual time, in order; only whole nodes have a log, and none is left
-    /// of a world that broke an invariant.
+    /// What the nodes logged, at which virtual time, in order; only whole nodes have a log.
     pub log: Vec<String>,
     /// Faults, recovery branches, checker premises.
     pub counters: Counters,

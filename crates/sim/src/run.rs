@@ -88,7 +88,7 @@ pub fn caught(seed: u64, world: &(dyn Fn(u64) -> Outcome + Sync)) -> Outcome {
             trace_hash: 0,
             operations: 0,
             virtual_nanos: 0,
-            log: Vec::new(),
+            log: LEFT_LOG.with(|left| left.take()),
             counters: Counters::default(),
             failure: Some(Failure::new("invariant holds", format!("{detail} ({place})"))),
         }
@@ -98,6 +98,12 @@ pub fn caught(seed: u64, world: &(dyn Fn(u64) -> Outcome + Sync)) -> Outcome {
 thread_local! {
     static IN_WORLD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static PANIC_PLACE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+    static LEFT_LOG: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// What the nodes of a world had logged that a panic takes away now: [`caught`] puts it into the outcome.
+pub(crate) fn leave_log(log: Vec<String>) {
+    LEFT_LOG.with(|left| left.replace(log));
 }
 
 /// Panics inside a world are results, not news; elsewhere they are reported as before.

@@ -44,3 +44,15 @@ fn seeds_that_found_something_stay_clean() {
         assert!(outcome.failure.is_none(), "seed {seed} of {nodes} nodes: {:?}", outcome.failure);
     }
 }
+
+/// A person who replays a seed wants to read what led to the broken invariant.
+#[test]
+fn a_broken_invariant_leaves_the_log() {
+    let mutant = Some(Mutant::Broker(broker::Mutant::ManifestMissesRange));
+    let outcomes = (0..20).map(|seed| crate::run::caught(seed, &|seed| run(seed, 3, mutant)));
+    let broken = |outcome: &Outcome| {
+        outcome.failure.as_ref().is_some_and(|failure| failure.property == "invariant holds")
+    };
+    let outcome = outcomes.into_iter().find(broken).expect("the mutant breaks an invariant");
+    assert!(!outcome.log.is_empty());
+}
