@@ -38,6 +38,8 @@ fn seeds_that_found_something_stay_clean() {
         (3, 22),
         // raft joined entries to a message that began elsewhere: two replicas had different entries at one index.
         (3, 24),
+        // A topic was there by its name and id while a disk that hung kept its partition from being made.
+        (1, 8855),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);

@@ -119,17 +119,15 @@ impl FinalReader {
         Ok(())
     }
 
-    /// Leaders go back to where they belong for a while after everything was healed. A topic made just before may wait for a
-    /// disk that hangs in a call from before that: its leader has not made the partition yet. Nothing else is an excuse, and
-    /// the time to settle down bounds both.
+    /// Leaders go back to where they belong for a while after everything was healed, where there are several nodes. A topic
+    /// made just before may wait for a disk that hangs in a call from before that: its leader has not made the partition
+    /// yet. Nothing else is an excuse, and the time to settle down bounds both.
     fn refused(&mut self, code: ErrorCode, stage: Stage, context: &mut Context<'_>) -> Result<(), String> {
         context.counters.count(match code {
             ErrorCode::NotLeaderOrFollower if !context.is_alone() => {
                 "client: last reader goes to another leader"
             }
-            ErrorCode::UnknownTopicOrPartition if !context.is_alone() => {
-                "client: last reader waits for a topic"
-            }
+            ErrorCode::UnknownTopicOrPartition => "client: last reader waits for a topic",
             _ => return Err(format!("answered with {}", code.name())),
         });
         self.link.mislead();
