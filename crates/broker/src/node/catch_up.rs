@@ -237,7 +237,14 @@ impl Node {
             outdated: BTreeMap::new(),
             fetched,
         };
-        for (id, log) in &install.state.partitions {
+        for (id, log) in &mut install.state.partitions {
+            if let Some(own) = self.shards[at].partitions.get(id) {
+                let known = own.log.log_start.min(log.log_end);
+                if known > log.log_start {
+                    // An earlier state's records were gone where they were pulled: this one is from before what they went by.
+                    log.to_mut().trim(known);
+                }
+            }
             let pulled = install.pulled.get(id).and_then(|batches| batches.last());
             let held = pulled.map(StoredBatch::next_offset).or_else(|| self.held_end(at, id));
             match held {

@@ -40,6 +40,8 @@ fn seeds_that_found_something_stay_clean() {
         (3, 24),
         // A topic was there by its name and id while a disk that hung kept its partition from being made.
         (1, 8855),
+        // A state came that was older than what had gone, by the replica that an earlier state's records were pulled from.
+        (3, 15261),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);
