@@ -84,13 +84,23 @@ impl Evidence {
 }
 
 /// The order in which the voters that are left stand for election of a shard: 0 at once, others later by a step each, so
-/// that votes do not split. Spread by shard, so that one node does not inherit all.
-pub fn candidate_rank(shard: model::ShardId, node: u64, voters: &[u64], gone: &[u64]) -> Option<usize> {
+/// that votes do not split. Spread by shard, so that one node does not inherit all; those that are `idle` stand behind the others.
+pub fn candidate_rank(
+    shard: model::ShardId,
+    node: u64,
+    voters: &[u64],
+    gone: &[u64],
+    idle: &[u64],
+) -> Option<usize> {
     let mut left: Vec<u64> = voters.iter().copied().filter(|voter| !gone.contains(voter)).collect();
+    if left.is_empty() {
+        return None;
+    }
     left.sort_unstable();
-    let place = left.iter().position(|voter| *voter == node)?;
     let first = shard.0 as usize % left.len();
-    Some((place + left.len() - first) % left.len())
+    left.rotate_left(first);
+    left.sort_by_key(|voter| idle.contains(voter));
+    left.iter().position(|voter| *voter == node)
 }
 
 #[cfg(test)]
@@ -147,12 +157,24 @@ mod tests {
     #[test]
     fn ranks_are_a_permutation_of_those_left() {
         for shard in 0..5 {
-            let ranks =
-                [1, 2, 3, 4, 5].map(|node| candidate_rank(ShardId(shard), node, &[5, 4, 3, 2, 1], &[2, 4]));
+            let ranks = [1, 2, 3, 4, 5]
+                .map(|node| candidate_rank(ShardId(shard), node, &[5, 4, 3, 2, 1], &[2, 4], &[]));
             assert_eq!(ranks[1], None);
             let mut left: Vec<_> = ranks.into_iter().flatten().collect();
             left.sort_unstable();
             assert_eq!(left, [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn the_idle_stand_behind_the_others() {
+        for shard in 0..5 {
+            let rank = |idle: &[u64]| {
+                [1, 2, 3].map(|node| candidate_rank(ShardId(shard), node, &[1, 2, 3], &[], idle))
+            };
+            assert_eq!(rank(&[2])[1], Some(2));
+            assert_eq!(rank(&[1, 3])[1], Some(0));
+            assert_eq!(rank(&[1, 2, 3]), rank(&[]));
         }
     }
 }

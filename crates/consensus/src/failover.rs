@@ -43,8 +43,9 @@ impl Failover {
     }
 
     /// Looks at one shard: gives up a leadership that a majority cannot be part of, opens the vote filter when the leader's node
-    /// is among `gone`, stands for election when it is this replica's turn. Says when to look again, if there is an election to come; call also whenever `gone` changes.
-    pub fn check(&mut self, now: Mono, group: &mut Group, gone: &[u64]) -> Option<Mono> {
+    /// is among `gone`, stands for election when it is this replica's turn, which comes late for those among `idle`. Says when to look
+    /// again, if there is an election to come; call also whenever `gone` changes.
+    pub fn check(&mut self, now: Mono, group: &mut Group, gone: &[u64], idle: &[u64]) -> Option<Mono> {
         let shard = group.config().shard;
         let term = group.term();
         group.resign_without_quorum(gone);
@@ -56,7 +57,7 @@ impl Failover {
             self.attempts.remove(&shard);
             return None;
         }
-        let rank = candidate_rank(shard, self.node, &group.voters(), gone)? as u32;
+        let rank = candidate_rank(shard, self.node, &group.voters(), gone, idle)? as u32;
         let patience = if lost.is_some() { Duration::ZERO } else { NO_LEADER_PATIENCE };
         let end = (group.last_term(), group.last_index());
         let first = Attempt { at: now.plus(patience + CANDIDATE_STEP * rank), retry: RETRY, end, term };

@@ -241,7 +241,7 @@ impl Node {
             if let Some(own) = self.shards[at].partitions.get(id) {
                 let known = own.log.log_start.min(log.log_end);
                 if known > log.log_start {
-                    // An earlier state's records were gone where they were pulled: this one is from before what they went by.
+                    // This state is older than what this node knows to be gone: the source of an earlier pull had deleted it already.
                     log.to_mut().trim(known);
                 }
             }

@@ -275,14 +275,26 @@ impl Node {
         if self.is_alone() || self.frozen.is_some() || self.stopping.is_some() {
             return;
         }
-        let gone = self.peers.gone();
+        let (gone, idle) = (self.peers.gone(), self.idle());
         let failover = &mut self.peers.failover;
-        let checks = self.shards.iter_mut().map(|shard| failover.check(now.mono, &mut shard.group, &gone));
+        let checks =
+            self.shards.iter_mut().map(|shard| failover.check(now.mono, &mut shard.group, &gone, &idle));
         let next = checks.flatten().min();
         if let Some(before) = self.peers.election.take() {
             self.timers.remove(&before);
         }
         self.peers.election = next.map(|at| self.set_timer(at, Timer::Election));
+    }
+
+    /// The nodes that lead nothing but the metadata group, as far as this node knows. Clients have no connection to them, and may wait
+    /// for seconds before they make one to a node that was away (docs/decisions/0020): others take over before them.
+    fn idle(&self) -> Vec<u64> {
+        let leads_here = self.shards.iter().any(|shard| shard.serving && shard.id != ShardId::METADATA);
+        let leads = |node: NodeId| {
+            let mut led = self.peers.leaders.iter().filter(|(shard, _)| **shard != ShardId::METADATA);
+            if node == self.config.node { leads_here } else { led.any(|(_, leader)| leader.node == node) }
+        };
+        self.config.voters.iter().filter(|node| !leads(**node)).map(|node| raft_id(*node)).collect()
     }
 
     /// Gives away all that this node leads, each shard to one of those that may lead.

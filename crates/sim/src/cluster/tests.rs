@@ -42,6 +42,7 @@ fn seeds_that_found_something_stay_clean() {
         (1, 8855),
         // A state came that was older than what had gone, by the replica that an earlier state's records were pulled from.
         (3, 15261),
+        (3, 42222),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);

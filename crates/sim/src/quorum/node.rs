@@ -165,7 +165,8 @@ impl Process {
             .filter_map(|(peer, evidence)| evidence.is_gone(now).then_some(*peer))
             .collect();
         let failover = &mut self.failover;
-        let checks = self.replicas.values_mut().map(|replica| failover.check(now, &mut replica.group, &gone));
+        let checks =
+            self.replicas.values_mut().map(|replica| failover.check(now, &mut replica.group, &gone, &[]));
         checks.flatten().min()
     }
 

@@ -110,3 +110,29 @@ fn no_answer_waits_for_long() {
     let token = c.ask(other, about_a());
     assert!(answer(&mut c, token).1 <= Duration::from_millis(4), "nothing was lost lately");
 }
+
+/// Clients may wait for seconds before they connect to a node that was away: where another one can take over, it does.
+#[test]
+fn a_node_that_is_back_for_a_moment_leads_only_where_nobody_else_is() {
+    for seed in 0..4 {
+        let (mut c, back) = with_topic(3300 + seed);
+        let (next, last) = ((back + 1) % NODES, (back + 2) % NODES);
+        let led_by = |c: &mut Cluster, asked: usize, by: usize| {
+            let response = c.metadata(asked, "a");
+            leaders(&response).iter().filter(|leader| **leader == Some(NodeId(by as i32 + 1))).count()
+        };
+        c.kill(back);
+        c.until("the others lead all", |c| {
+            led_by(c, last, next) + led_by(c, last, last) == PARTITIONS as usize
+        });
+        assert!(led_by(&mut c, last, next) > 0 && led_by(&mut c, last, last) > 0, "both take over");
+        c.start(back);
+        c.all_ready();
+        c.run_for(Duration::from_secs(2));
+        c.kill(next);
+        c.until("those that are left lead all", |c| {
+            led_by(c, last, last) + led_by(c, last, back) == PARTITIONS as usize
+        });
+        assert_eq!(led_by(&mut c, last, back), 0);
+    }
+}
