@@ -31,6 +31,7 @@ from selftest import selftest  # noqa: E402
 TOPIC, PARTITIONS, REPLICAS = "stock", 12, 3
 SIZE = 100  # bytes of a record
 SHORTEST_QUIET_S = 2.0
+QUIET_S = 6.0  # a node that is killed every 12 s is one that librdkafka waits ever longer for: its reconnect.backoff is not reset by a connection
 SYNC_S = 120  # longest wait until all replicas are in sync
 START_S = 60  # longest wait for the client's first acknowledgements: a JVM compiles its program first
 DRAIN_S = 330  # longest wait for the client's last verdicts: librdkafka gives a record up after 300 s
@@ -43,7 +44,7 @@ def arguments():
     a.add_argument("--clients", default=",".join(CLIENTS), help=f"of {','.join(CLIENTS)}")
     a.add_argument("--kills", type=int, default=300)
     a.add_argument("--away", type=float, default=1.5, help="seconds from the kill until the node is started again")
-    a.add_argument("--quiet", type=float, default=SHORTEST_QUIET_S, help=f"seconds from back in sync to the next kill, at least {SHORTEST_QUIET_S}")
+    a.add_argument("--quiet", type=float, default=QUIET_S, help=f"seconds from back in sync to the next kill, at least {SHORTEST_QUIET_S}")
     a.add_argument("--warmup", type=float, default=10, help="seconds of load before the first kill; a JVM wants some")
     a.add_argument("--interval-ms", type=float, default=5, help="between two records to a partition")
     a.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the client: then it is no longer stock")
