@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${CARGO_TARGET_DIR:-target}/release/sternpost
-[ -x "$bin" ] || cargo build --release --locked -p sternpost
+cargo build --release --locked -p sternpost
 "$bin" sim --world one --seeds "${SIM_SEEDS:-10000}"
 "$bin" sim --nodes 3 --seeds "${SIM_CLUSTER_SEEDS:-1000}"
 "$bin" sim --nodes 5 --seeds 50
@@ -21,6 +21,6 @@ for world in one storage quorum; do
   "$bin" sim --mutant all --world "$world"
 done
 # Only several nodes can show these; the others of world three are found in the worlds above.
-for mutant in ManifestMissesRange ApplyReadsClock LevelOfMajority; do
+for mutant in ManifestMissesRange ApplyReadsClock LevelOfMajority MendSkipsLacking DamageForgotten MendTrustsBlocks; do
   "$bin" sim --mutant "$mutant" --nodes 3
 done

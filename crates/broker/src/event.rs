@@ -142,4 +142,14 @@ pub struct Status {
     pub bytes_out_total: u64,
     /// Reads that needed a segment.
     pub segment_reads_total: u64,
+    /// Segments that were found damaged and are not whole again yet.
+    pub damaged_segments: u64,
+    /// Damaged segments that were mended.
+    pub mended_segments_total: u64,
+    /// Bytes of records that mended segments got from other nodes.
+    pub mended_bytes_total: u64,
+    /// How often the scrub has read everything.
+    pub scrub_passes_total: u64,
+    /// How often the log was written anew because some of it was damaged.
+    pub log_renewals_total: u64,
 }

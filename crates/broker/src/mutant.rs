@@ -42,6 +42,10 @@ pub enum Mutant {
     FetchStarvesLast,
     /// A replica that catches up takes the first records of a partition for all of them.
     ManifestMissesRange,
+    /// What a damaged segment lacks is left out of the new one.
+    MendSkipsLacking,
+    /// Damage that was found is forgotten.
+    DamageForgotten,
 }
 
 impl Mutant {
@@ -65,5 +69,7 @@ impl Mutant {
         Mutant::TimeLookupLate,
         Mutant::FetchStarvesLast,
         Mutant::ManifestMissesRange,
+        Mutant::MendSkipsLacking,
+        Mutant::DamageForgotten,
     ];
 }

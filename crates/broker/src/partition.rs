@@ -324,6 +324,12 @@ impl Partition {
         self.segments.get(behind.checked_sub(1)?).copied().filter(|segment| offset < segment.end_offset)
     }
 
+    /// The first segment that has offsets at or behind this one.
+    pub fn segment_behind(&self, offset: Offset) -> Option<SegmentMeta> {
+        let first = self.segments.partition_point(|segment| segment.end_offset <= offset);
+        self.segments.get(first).copied()
+    }
+
     /// The first batch in memory at or behind the log start with a timestamp at or above `timestamp_ms`.
     pub fn find_in_tail(&self, timestamp_ms: i64) -> Option<&StoredBatch> {
         self.tail.iter().find(|b| b.max_timestamp >= timestamp_ms && b.next_offset() > self.log.log_start)

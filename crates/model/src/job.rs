@@ -1,8 +1,8 @@
 //! Storage jobs: what the core asks of the disk, and what comes back. A job is plain data, so that a real thread and
 //! the simulated world can both carry it out.
 //!
-//! Three lanes, each in its own order, each with a limited queue: the WAL lane (append, recycle), the segment lane
-//! (checkpoint) and the read lane. The core keeps at most one append and one checkpoint outstanding.
+//! Three lanes, each in its own order, each with a limited queue: the WAL lane (append, renew, recycle), the segment lane
+//! (checkpoint, mend) and the read lane. The core keeps at most one append, one checkpoint and one mend outstanding.
 
 use crate::{Entry, HardState, LogIndex, Offset, PartitionId, ShardId, StoredBatch, Term};
 use bytes::Bytes;
@@ -24,6 +24,14 @@ pub enum Job {
     Read(SegmentRead),
     /// Find the first batch in the segments with a timestamp at or above a given one.
     Lookup(TimeLookup),
+    /// Read committed batches only to see whether they are whole.
+    Verify(SegmentRead),
+    /// Go on with writing a damaged segment anew.
+    Mend(SegmentMend),
+    /// Look whether the log is whole, from a place on (at its start without one), about so many bytes of it.
+    VerifyLog(Option<LogPlace>, usize),
+    /// Append, into a new file that has all that a recovery needs: the others hold damage and are let go.
+    Renew(WalRenewal),
 }
 
 /// One group commit: everything in it is durable when it completes. Never empty, except to mark an idle disk.
@@ -139,6 +147,74 @@ pub struct TimeLookup {
     pub from: Offset,
 }
 
+/// One step of writing a damaged segment anew: whole blocks are copied, what no whole block holds comes from another replica. One
+/// segment at a time: a step for another one gives up what was begun.
+#[derive(Clone, Debug)]
+pub struct SegmentMend {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Names the segment.
+    pub base_offset: Offset,
+    /// Consecutive batches from where the last step said that something is lacking; none in the first step.
+    pub batches: Vec<StoredBatch>,
+    /// Nobody reads below this offset, the log start: what is lacking there stays away.
+    pub needed_from: Offset,
+    /// About so many bytes are copied in this step.
+    pub bytes_max: usize,
+}
+
+/// Where a look through the log stands. Made by the lane, and given back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// Epoch of the file.
+    pub epoch: u64,
+    /// Byte in it; 0: its header comes first.
+    pub at: u64,
+    /// Sequence of the commit there.
+    pub sequence: u64,
+    /// Hash of the commit before.
+    pub hash: u64,
+}
+
+/// The log in one new file.
+#[derive(Clone, Debug)]
+pub struct WalRenewal {
+    /// Every entry of every shard behind the newest durable checkpoint, and votes and terms that are not durable yet.
+    pub append: WalAppend,
+    /// Epoch of the file that is damaged: it is put aside.
+    pub damaged: u64,
+}
+
+/// A file that the node starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DamagedFile {
+    /// A file of the log, by its epoch.
+    Log(u64),
+    /// The newest checkpoint.
+    Checkpoint,
+}
+
+/// How far a segment is mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mended {
+    /// There is more to copy: go on.
+    Copied,
+    /// No whole block holds these offsets: `from` up to, and without, `to`.
+    Lacks {
+        /// The first.
+        from: Offset,
+        /// Behind the last.
+        to: Offset,
+    },
+    /// The segment is whole and durable. So many bytes of records came from elsewhere; 0: there was nothing to mend.
+    Whole {
+        /// Bytes.
+        brought: u64,
+    },
+    /// The segment is not there any more.
+    Gone,
+}
+
 /// Preallocated bytes of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalRoom {
@@ -174,6 +250,12 @@ pub enum Done {
     Read(Vec<StoredBatch>),
     /// The batch that was found.
     Lookup(Option<StoredBatch>),
+    /// All is whole up to here; `None` when the offset is behind the segment's end.
+    Verify(Option<Offset>),
+    /// A segment is so far mended.
+    Mend(Mended),
+    /// The log is whole up to here; `None`: all of it, and the checkpoint that it stands on.
+    VerifyLog(Option<LogPlace>),
 }
 
 /// How a job failed.
@@ -181,8 +263,19 @@ pub enum Done {
 pub enum JobError {
     /// No space left; nothing was changed, except that a checkpoint may have let trimmed and dropped segments go. The same job may be given again later.
     NoSpace,
-    /// These offsets of a segment fail their checks: never serve them.
+    /// Offsets of a segment fail their checks, or cannot be read: never serve them.
     Damaged {
+        /// The partition.
+        partition: PartitionId,
+        /// Names the segment.
+        base_offset: Offset,
+        /// What is wrong and where, for a person.
+        detail: String,
+    },
+    /// What the next start reads fails its checks, or cannot be read. This process has all of it in memory.
+    DamagedLog {
+        /// The file.
+        file: DamagedFile,
         /// What is wrong and where, for a person.
         detail: String,
     },
@@ -197,7 +290,8 @@ impl std::fmt::Display for JobError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             JobError::NoSpace => out.write_str("no space left on the device"),
-            JobError::Damaged { detail } => write!(out, "damaged data: {detail}"),
+            JobError::Damaged { detail, .. } => write!(out, "damaged data: {detail}"),
+            JobError::DamagedLog { detail, .. } => write!(out, "damaged log: {detail}"),
             JobError::Device { detail } => write!(out, "the device failed: {detail}"),
         }
     }

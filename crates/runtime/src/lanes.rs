@@ -4,7 +4,10 @@
 use crate::core::Input;
 use crate::counters::Counters;
 use crate::driver::Driver;
-use model::job::{Checkpoint, Done, Job, JobError, JobId, SegmentRead, TimeLookup, WalAppend, WalRecycle};
+use model::job::{
+    Checkpoint, Done, Job, JobError, JobId, LogPlace, SegmentMend, SegmentRead, TimeLookup, WalAppend,
+    WalRecycle, WalRenewal,
+};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
@@ -16,7 +19,7 @@ use storage::{Disk, Reader, Segments, Wal};
 /// Jobs waiting for the WAL thread: the node keeps one append outstanding, and recyclings are as rare as checkpoints. A channel
 /// without a bound, and an assertion: the WAL thread itself puts in, and must never wait for itself.
 const WAL_JOBS_MAX: usize = 64;
-/// Jobs waiting for the segment thread: the core keeps one checkpoint outstanding.
+/// Jobs waiting for the segment thread: the core keeps one checkpoint and one mend outstanding.
 const SEGMENT_JOBS_MAX: usize = 2;
 /// Stretches waiting to be read ahead.
 const READS_AHEAD_MAX: usize = 64;
@@ -35,19 +38,27 @@ const APPEND_HERE_MAX: Duration = Duration::from_millis(2);
 pub struct Lanes {
     wal: Arc<WalLane>,
     wal_jobs: Sender<(JobId, WalJob)>,
-    segments: SyncSender<(JobId, Box<Checkpoint>)>,
+    segments: SyncSender<(JobId, SegmentJob)>,
     reads: Arc<ReadQueue>,
 }
 
 enum WalJob {
     Append(WalAppend),
     Recycle(WalRecycle),
+    Renew(WalRenewal),
     /// Others append: look whether they go on, and mark the last commit when they do not.
     Watch,
 }
 
+enum SegmentJob {
+    Checkpoint(Box<Checkpoint>),
+    Mend(SegmentMend),
+}
+
 enum ReadJob {
     Read(SegmentRead),
+    Verify(SegmentRead),
+    VerifyLog(Option<LogPlace>, usize),
     Lookup(TimeLookup),
 }
 
@@ -99,13 +110,19 @@ impl Lanes {
         let lane = wal.clone();
         let to_core = driver.clone();
         threads.push(Builder::new().name("wal".into()).spawn(move || lane.run(&wal_queue, &to_core))?);
-        let (segment_jobs, segment_queue) = sync_channel::<(JobId, Box<Checkpoint>)>(SEGMENT_JOBS_MAX);
+        let (segment_jobs, segment_queue) = sync_channel::<(JobId, SegmentJob)>(SEGMENT_JOBS_MAX);
         let (to_core, counted) = (driver.clone(), counters.clone());
         threads.push(Builder::new().name("segments".into()).spawn(move || {
-            for (id, checkpoint) in segment_queue {
+            for (id, job) in segment_queue {
                 let start = Instant::now();
-                let result = segments.checkpoint(*checkpoint);
-                counted.checkpoint_seconds.observe(start.elapsed());
+                let result = match job {
+                    SegmentJob::Checkpoint(checkpoint) => {
+                        let result = segments.checkpoint(*checkpoint);
+                        counted.checkpoint_seconds.observe(start.elapsed());
+                        result
+                    }
+                    SegmentJob::Mend(mend) => segments.mend(mend),
+                };
                 to_core.put(Input::JobDone { id, result });
             }
         })?);
@@ -127,6 +144,8 @@ impl Lanes {
                     let result = match &job {
                         ReadJob::Read(read) => reader.read(read),
                         ReadJob::Lookup(lookup) => reader.lookup(lookup),
+                        ReadJob::Verify(read) => reader.verify(read),
+                        ReadJob::VerifyLog(from, bytes_max) => reader.verify_log(*from, *bytes_max),
                     };
                     counted.read_seconds.observe(start.elapsed());
                     if let ReadJob::Read(read) = &job
@@ -150,7 +169,13 @@ impl Lanes {
         match job {
             Job::Append(append) => self.send_to_wal(id, WalJob::Append(append)),
             Job::Recycle(recycle) => self.send_to_wal(id, WalJob::Recycle(recycle)),
-            Job::Checkpoint(checkpoint) => self.segments.send((id, Box::new(checkpoint))).expect(gone),
+            Job::Checkpoint(checkpoint) => {
+                self.segments.send((id, SegmentJob::Checkpoint(Box::new(checkpoint)))).expect(gone);
+            }
+            Job::Renew(renewal) => self.send_to_wal(id, WalJob::Renew(renewal)),
+            Job::Mend(mend) => self.segments.send((id, SegmentJob::Mend(mend))).expect(gone),
+            Job::Verify(read) => self.reads.put(id, ReadJob::Verify(read)),
+            Job::VerifyLog(from, bytes_max) => self.reads.put(id, ReadJob::VerifyLog(from, bytes_max)),
             Job::Read(read) => self.reads.put(id, ReadJob::Read(read)),
             Job::Lookup(lookup) => self.reads.put(id, ReadJob::Lookup(lookup)),
         }
@@ -261,6 +286,7 @@ impl ReadQueue {
 trait WalWork: Send {
     fn append(&mut self, append: WalAppend) -> Result<Done, JobError>;
     fn recycle(&mut self, recycle: &WalRecycle) -> Result<Done, JobError>;
+    fn renew(&mut self, renewal: WalRenewal) -> Result<Done, JobError>;
     fn upkeep(&mut self) -> Result<bool, JobError>;
 }
 
@@ -271,6 +297,10 @@ impl<D: Disk> WalWork for Wal<D> {
 
     fn recycle(&mut self, recycle: &WalRecycle) -> Result<Done, JobError> {
         Wal::recycle(self, recycle)
+    }
+
+    fn renew(&mut self, renewal: WalRenewal) -> Result<Done, JobError> {
+        Wal::renew(self, renewal)
     }
 
     fn upkeep(&mut self) -> Result<bool, JobError> {
@@ -326,6 +356,7 @@ impl WalLane {
                     result
                 }
                 WalJob::Recycle(recycle) => self.lock().recycle(&recycle),
+                WalJob::Renew(renewal) => self.lock().renew(renewal),
                 WalJob::Watch => unreachable!("taken out above"),
             };
             self.pending.fetch_sub(1, Ordering::AcqRel);

@@ -213,6 +213,31 @@ fn node(text: &mut Text, status: &Status) {
         status.bytes_out_total,
     );
     text.counter("sternpost_segment_reads", "Reads that needed a segment.", status.segment_reads_total);
+    text.gauge(
+        "sternpost_damaged_segments",
+        "Segments found damaged that are not whole again yet.",
+        status.damaged_segments,
+    );
+    text.counter(
+        "sternpost_mended_segments",
+        "Damaged segments that were mended.",
+        status.mended_segments_total,
+    );
+    text.counter(
+        "sternpost_mended_bytes",
+        "Bytes of records that mended segments got from other nodes.",
+        status.mended_bytes_total,
+    );
+    text.counter(
+        "sternpost_scrub_passes",
+        "How often the scrub has read everything.",
+        status.scrub_passes_total,
+    );
+    text.counter(
+        "sternpost_log_renewals",
+        "How often the log was written anew because some of it was damaged.",
+        status.log_renewals_total,
+    );
 }
 
 #[cfg(test)]

@@ -93,12 +93,16 @@ const OF_NONE: Mutant = Mutant::Group(GroupMutant::DropKeepsSpeculation);
 /// A mutant that takes a loan which was overtaken by a new leader's entries: a thing of thousands of worlds, which the quorum's has.
 const OF_QUORUM: Mutant = Mutant::Consensus(consensus::Mutant::LoanUnchecked);
 /// Mutants of the broker that need followers, or nodes whose catalogue is behind.
-const BROKER_OF_SEVERAL: [broker::Mutant; 4] = [
+const BROKER_OF_SEVERAL: [broker::Mutant; 6] = [
     broker::Mutant::ManifestMissesRange,
     broker::Mutant::ApplyReadsClock,
     broker::Mutant::DeletionNotAwaited,
     broker::Mutant::LevelOfMajority,
+    broker::Mutant::MendSkipsLacking,
+    broker::Mutant::DamageForgotten,
 ];
+/// A mutant of storage that needs somebody who has what a segment lacks.
+pub const STORAGE_OF_SEVERAL: storage::Mutant = storage::Mutant::MendTrustsBlocks;
 
 impl Mutant {
     /// Every one of broker and coordinator that a world of one node must kill.
@@ -113,7 +117,10 @@ impl Mutant {
 
     /// Every one of broker, coordinator and consensus: what a world of several nodes must kill.
     pub fn of_several() -> Vec<Mutant> {
-        let is_elsewhere = |mutant: &Mutant| matches!(mutant, Mutant::Storage(_)) || *mutant == OF_QUORUM;
+        let is_elsewhere = |mutant: &Mutant| match mutant {
+            Mutant::Storage(mutant) => *mutant != STORAGE_OF_SEVERAL,
+            mutant => *mutant == OF_QUORUM,
+        };
         Mutant::all().into_iter().filter(|mutant| !is_elsewhere(mutant)).collect()
     }
 
@@ -241,6 +248,8 @@ struct World {
     /// The latest time that any node's clock has shown.
     node_clock_ms: i64,
     damage: Vec<Damage>,
+    /// Of several nodes: the one whose segments were harmed last.
+    harmed: Option<rot::Harmed>,
     /// Dice of their own for what is installed where.
     level_dice: Dice,
     /// A row of the fault matrix, in place of the weather.
@@ -338,6 +347,7 @@ impl World {
             epochs: Epochs::default(),
             node_clock_ms: i64::MIN,
             damage: Vec::new(),
+            harmed: None,
             level_dice: Dice::new(0),
             script: None,
             watch: Watch::default(),
@@ -377,6 +387,7 @@ impl World {
         }
         self.groups_settled = true;
         self.bound_damage();
+        self.all_mended()?;
         self.settle_down("everything is answered after healing")?;
         self.add_client(|context| Box::new(FinalReader::new(context)));
         self.settle_down("everything is readable after healing")?;
@@ -589,7 +600,7 @@ impl World {
     }
 
     fn with_context<T>(&mut self, me: ClientIndex, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        let now = self.queue.now();
+        let (now, was_harmed) = (self.queue.now(), self.was_harmed());
         let lives: Vec<u64> = self.hosts.iter().map(|host| host.life).collect();
         if self.script.is_some() {
             self.look_for_majority();
@@ -610,6 +621,7 @@ impl World {
             lives: &lives,
             node_clock_ms: self.node_clock_ms,
             damage: &self.damage,
+            was_harmed,
             epochs: &mut self.epochs,
             watch: &mut self.watch,
             pace_micros: self.swarm.pace_micros,

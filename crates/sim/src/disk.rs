@@ -18,8 +18,13 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use storage::disk::{DirEntry, Disk, DiskFile};
+pub use tree::Harm;
 use tree::{Inode, Tree};
 
+/// What Linux says when a device fails.
+const EIO: i32 = 5;
+/// Counts reads that failed.
+const READ_ERROR: &str = "disk: read error";
 /// The text of the error that a call of a crashed process gets.
 pub const CRASHED: &str = "simulated crash";
 
@@ -161,18 +166,27 @@ impl SimDisk {
         SimDisk { state: Arc::clone(&self.state), life: state.life }
     }
 
-    /// Flips one bit of durable, clean bytes of a file under `directory`; says where. `None` when there are none.
-    pub fn rot(&self, directory: &str) -> Option<(String, u64)> {
+    /// Harms one of the wanted files under `directory`; says which one. `None` when there is nothing to harm.
+    pub fn harm(&self, harm: Harm, directory: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
         let state = &mut *self.state();
-        let rotten = state.tree.rot(&mut state.dice, directory)?;
-        state.counters.count("disk: durable bit rotten");
-        Some(rotten)
+        let harmed = state.tree.harm(&mut state.dice, harm, directory, is_wanted)?;
+        state.counters.count(match harm {
+            Harm::Bit => "disk: durable bit rotten",
+            Harm::Cut => "disk: file cut",
+            Harm::Gone => "disk: file gone",
+        });
+        Some(harmed)
     }
 
     /// Names in a directory as the running system sees them; no call of the process, so no time passes and nothing fails.
     pub fn peek(&self, directory: &str) -> Vec<String> {
         let names = self.state().tree.list(directory).unwrap_or_default();
         names.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// How often a read has failed.
+    pub fn read_errors(&self) -> u64 {
+        self.state().counters.get(READ_ERROR)
     }
 
     /// Virtual time that calls took since this was last asked.
@@ -235,7 +249,7 @@ fn crash_error() -> io::Error {
 }
 
 fn device_error() -> io::Error {
-    io::Error::other("simulated input/output error")
+    io::Error::from_raw_os_error(EIO)
 }
 
 fn call_number(call: Call) -> u64 {
@@ -274,7 +288,7 @@ impl State {
 
     fn fault(&mut self, call: Call) -> Option<io::Error> {
         let (rate, name) = match call {
-            Call::Read(_) => (self.faults.read_error, "disk: read error"),
+            Call::Read(_) => (self.faults.read_error, READ_ERROR),
             Call::Write(_) => (self.faults.write_error, "disk: write error"),
             Call::Sync => (self.faults.sync_error, "disk: sync error"),
             Call::Names | Call::Look => return None,

@@ -12,7 +12,7 @@ mod workload;
 
 use crate::counters::Counters;
 use crate::dice::Dice;
-use crate::disk::{Crash, DiskFaults, SimDisk};
+use crate::disk::{Crash, DiskFaults, Harm, SimDisk};
 use crate::outcome::{Failure, Outcome};
 use check::{Segments, Stop};
 use engine::{Engine, EngineSizes, OpenError};
@@ -312,7 +312,7 @@ impl World {
     /// One bit of durable bytes is flipped: storage serves everything whole, or says that it cannot.
     fn rot(&mut self) -> Result<(), Failure> {
         let directory = ["", "wal", "segments"][self.dice.index(3)];
-        let Some((path, at)) = self.disk.rot(directory) else { return Ok(()) };
+        let Some(path) = self.disk.harm(Harm::Bit, directory, |_| true) else { return Ok(()) };
         self.oracle.rotten = true;
         let (engine, found) = match Engine::open(&self.disk, self.swarm.sizes, self.mutant) {
             Ok(opened) => opened,
@@ -326,7 +326,7 @@ impl World {
             return self.partly(&found);
         }
         let spoiled = |mut failure: Failure| {
-            failure.detail = format!("bit rot in {path} at {at}, no damage reported: {}", failure.detail);
+            failure.detail = format!("bit rot in {path}, no damage reported: {}", failure.detail);
             failure
         };
         let segments = check::recovered(&mut self.oracle, &found, &mut self.counters).map_err(spoiled)?;

@@ -65,7 +65,11 @@ impl World {
             World::One => cluster::Mutant::of_one().into_iter().map(Mutant::One).collect(),
             World::Three => cluster::Mutant::of_several().into_iter().map(Mutant::Three).collect(),
             World::Five => Vec::new(),
-            World::Storage => storage::Mutant::ALL.iter().map(|mutant| Mutant::Storage(*mutant)).collect(),
+            World::Storage => {
+                let all =
+                    storage::Mutant::ALL.iter().filter(|mutant| **mutant != cluster::STORAGE_OF_SEVERAL);
+                all.map(|mutant| Mutant::Storage(*mutant)).collect()
+            }
             World::Quorum => consensus::Mutant::ALL.iter().map(|mutant| Mutant::Quorum(*mutant)).collect(),
         }
     }

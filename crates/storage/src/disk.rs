@@ -220,6 +220,15 @@ pub struct DirEntry {
     pub is_dir: bool,
 }
 
+/// Whether an error of a read says that the medium does not give its bytes back. That is damage like bytes that are wrong: others
+/// have them. Every other error is the system's or the process's own trouble.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const OF_THE_MEDIUM: [Errno; 6] =
+        [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::UCLEAN, Errno::BADMSG, Errno::REMOTEIO];
+    OF_THE_MEDIUM.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// Whether an error says that space ran out (also of a quota).
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

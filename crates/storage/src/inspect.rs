@@ -4,6 +4,7 @@
 use crate::checkpoint::{SLOTS, Slot, read_slots};
 use crate::disk::Disk;
 use crate::identity::{self, Identity};
+use crate::known::Known;
 use crate::open::{OpenError, coordinates, find_checkpoint};
 use crate::segments::read::{OpenSegments, Reader};
 use crate::segments::{self};
@@ -165,7 +166,7 @@ pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Report, OpenError> {
             .collect(),
         torn: replayed.torn.clone(),
     };
-    let reader = Reader::new(disk.clone(), None, Arc::new(OpenSegments::new()));
+    let reader = Reader::new(disk.clone(), None, Arc::new(OpenSegments::new()), Arc::new(Known::default()));
     let mut segments = Vec::new();
     for (partition, metas) in &content.manifest {
         for meta in metas {
@@ -232,11 +233,11 @@ fn verify<D: Disk>(reader: &Reader<D>, partition: &PartitionId, meta: &SegmentMe
                 None => break,
             },
             Ok(_) => unreachable!("a read answers with batches"),
-            Err(JobError::Damaged { detail } | JobError::Device { detail }) => {
+            Err(JobError::Damaged { detail, .. } | JobError::Device { detail }) => {
                 report.damage = Some(detail);
                 break;
             }
-            Err(JobError::NoSpace) => unreachable!("reading needs no space"),
+            Err(JobError::NoSpace | JobError::DamagedLog { .. }) => unreachable!("a segment is read"),
         }
     }
     report

@@ -52,11 +52,13 @@ pub enum Mutant {
     WritesBehindPreallocation,
     /// A checkpoint that only lets segments go takes the shards' new state, without the batches that it stands on.
     ReleaseTakesNewState,
+    /// A segment that is written anew gets the damaged one's blocks as they are.
+    MendTrustsBlocks,
 }
 
 impl Mutant {
     /// All of them, for the run that must kill each.
-    pub const ALL: [Mutant; 24] = [
+    pub const ALL: [Mutant; 25] = [
         Mutant::AckBeforeFsync,
         Mutant::VoteNotSynced,
         Mutant::PageCacheTrusted,
@@ -81,5 +83,6 @@ impl Mutant {
         Mutant::AppliedEntriesReplayed,
         Mutant::WritesBehindPreallocation,
         Mutant::ReleaseTakesNewState,
+        Mutant::MendTrustsBlocks,
     ];
 }

@@ -198,7 +198,7 @@ fn begin<D: Disk>(disk: &Arc<D>, options: Options) -> Result<Opened<D>, OpenErro
         reserve.put_by(&**disk)?;
     }
     let readers = Arc::new(OpenSegments::new());
-    let reader = Reader::new(disk.clone(), mutant, readers.clone());
+    let reader = Reader::new(disk.clone(), mutant, readers.clone(), known.clone());
     let segments = Segments::new(disk.clone(), known, mutant, (content, slot), leftovers, readers, reserve);
     Ok(Opened { identity, wal, segments, reader, recovered })
 }

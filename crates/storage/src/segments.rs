@@ -5,6 +5,7 @@
 mod ahead;
 pub mod format;
 pub mod index;
+mod mend;
 pub mod read;
 
 use crate::checkpoint::{self, Content, Failed, Manifest};
@@ -65,6 +66,7 @@ pub struct Segments<D: Disk> {
     indexed: BTreeMap<(PartitionId, Offset), Vec<BlockHeader>>,
     readers: Arc<OpenSegments<D::File>>,
     reserve: Reserve,
+    mending: Option<mend::Mending<D::File>>,
 }
 
 /// What a segment's file gets.
@@ -120,6 +122,7 @@ impl<D: Disk> Segments<D> {
             indexed: BTreeMap::new(),
             readers,
             reserve,
+            mending: None,
         }
     }
 
@@ -237,6 +240,7 @@ impl<D: Disk> Segments<D> {
         (self.slot, self.sequence, self.shards) = (slot, content.sequence, content.shards);
         (self.deletes, self.unlinked) = (deletes, BTreeSet::new());
         self.manifest = content.manifest;
+        self.end_needless_mend(content.clean)?;
         self.unlink_deletes()
     }
 
@@ -283,7 +287,10 @@ impl<D: Disk> Segments<D> {
         }
         let mut rest = flush.batches.as_slice();
         while let Some(first) = rest.first() {
-            let is_new = segments.last().is_none_or(|newest| is_full(newest, first, flush));
+            let is_new = match segments.last() {
+                Some(newest) => is_full(newest, first, flush) || self.is_missing(&partition, newest)?,
+                None => true,
+            };
             if is_new {
                 work.sealed.extend(segments.last().map(|sealed| (partition, sealed.base_offset)));
                 segments.push(SegmentMeta {
@@ -301,6 +308,11 @@ impl<D: Disk> Segments<D> {
         }
         work.manifest.insert(partition, segments);
         Ok(())
+    }
+
+    /// Somebody took the file away: what follows goes into another one, and it is mended for itself.
+    fn is_missing(&self, partition: &PartitionId, newest: &SegmentMeta) -> io::Result<bool> {
+        Ok(newest.size > 0 && !self.disk.exists(&path(partition, newest.base_offset))?)
     }
 
     /// Appends batches to one segment until it is full; says how many.

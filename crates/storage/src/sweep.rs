@@ -47,6 +47,7 @@ pub fn sweep<D: Disk>(
                     Verdict::Known(base) => drop(seen.insert((partition, base))),
                     Verdict::Leftover(base) => leftovers.push((partition, base)),
                     Verdict::Disposable => {}
+                    Verdict::Unfinished => disk.unlink(&path)?,
                     Verdict::Stranger => strangers.push(path),
                 }
             }
@@ -72,6 +73,8 @@ enum Verdict {
     Leftover(Offset),
     /// An index.
     Disposable,
+    /// A segment that was being written anew.
+    Unfinished,
     /// Nobody knows it.
     Stranger,
 }
@@ -87,6 +90,9 @@ fn verdict<D: Disk>(
         |suffix| file.name.strip_suffix(suffix).filter(|digits: &&str| digits.len() == 20 && !file.is_dir);
     if named(".idx").is_some() {
         return Ok(Verdict::Disposable);
+    }
+    if named(".new").is_some() {
+        return Ok(Verdict::Unfinished);
     }
     let Some(base) = named(".seg").and_then(|digits| digits.parse().ok()).map(Offset) else {
         return Ok(Verdict::Stranger);

@@ -5,14 +5,16 @@
 pub mod files;
 pub mod format;
 pub mod replay;
+pub mod verify;
 
 use crate::disk::{Disk, DiskFile, is_no_space};
 use crate::known::{Known, sync};
 use crate::layout::padded;
 use crate::mutant::Mutant;
+use crate::sweep::QUARANTINE;
 use files::{Spare, ZERO_STEP_BYTES};
 use format::{COMMIT_HEADER_BYTES, Commit, CommitHeader, FileHeader, ShardRow, body_size};
-use model::job::{Done, JobError, WalAppend, WalRecycle, WalRoom};
+use model::job::{Done, JobError, WalAppend, WalRecycle, WalRenewal, WalRoom};
 use model::{LogIndex, ShardId};
 use replay::{FileSpan, newer};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +23,8 @@ use std::sync::Arc;
 
 /// Commits up to this size are worth zeroing ahead of in a fresh file; a larger one pays its own way.
 const ZERO_AHEAD_COMMIT_BYTES_MAX: u64 = 256 << 10;
+/// Damaged log files that are kept in `quarantine/`; further ones are used again or given back.
+const QUARANTINED_FILES_MAX: usize = 4;
 
 /// How large WAL files are and how many wait.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +191,15 @@ impl<D: Disk> Wal<D> {
             // From here on the checkpoint is needed: if it is ever unreadable, the WAL must say so.
             self.commit(&WalAppend::default())?;
         }
+        self.let_go(count)?;
+        match self.done() {
+            Done::Append { room, held } => Ok(Done::Recycle { room, held }),
+            other => Ok(other),
+        }
+    }
+
+    /// Lets the oldest files go, to be used again as far as that is worth it.
+    fn let_go(&mut self, count: usize) -> Result<(), JobError> {
         for span in self.older.drain(..count).collect::<Vec<_>>() {
             let waiting: u64 = self.spares.iter().map(|spare| spare.size).sum();
             let path = files::path(span.epoch);
@@ -198,13 +211,74 @@ impl<D: Disk> Wal<D> {
             } else {
                 self.disk.unlink(&path)
             };
-            outcome.map_err(|error| self.known.fail("let a WAL file go", &error))?;
+            match outcome {
+                // Somebody took it away; then nothing waits under the other name.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.spares.retain(|spare| !kept || spare.number != self.spare_number);
+                }
+                other => other.map_err(|error| self.known.fail("let a WAL file go", &error))?,
+            }
         }
-        self.sync_directory()?;
-        match self.done() {
-            Done::Append { room, held } => Ok(Done::Recycle { room, held }),
-            other => Ok(other),
+        self.sync_directory()
+    }
+
+    /// Makes an append durable in a new file that begins at the newest durable checkpoint, as the first file of a start does, and lets
+    /// all other files go. Until the new file has its name, everything is as it was.
+    ///
+    /// # Errors
+    /// As for `append`.
+    pub fn renew(&mut self, renewal: WalRenewal) -> Result<Done, JobError> {
+        self.known.usable()?;
+        if self.known.state().closed {
+            return Err(JobError::Device { detail: "append after a clean shutdown".into() });
         }
+        let append = renewal.append;
+        self.check_order(&append);
+        self.check_renewal(&append);
+        let needed = FileHeader::size(self.rows.len()) + self.commit_size(&append);
+        let spare = match self.take_spare(needed) {
+            Some(spare) => spare,
+            None => self.allocate(self.sizes.file_bytes.max(padded(needed)), false)?,
+        };
+        for (shard, row) in &mut self.rows {
+            row.last = self.known.state().applied.get(shard).copied().unwrap_or_default();
+            row.first = LogIndex(0);
+        }
+        let last = self.sequence + 1;
+        let (file, mut span) = self.prepare(&spare, last)?;
+        let at = FileHeader::size(self.rows.len());
+        let commit = self.encode(&append, span.epoch, last);
+        file.write_at(at, &commit.slices()).map_err(|error| self.known.fail("renew the WAL", &error))?;
+        let end = at + commit.header.size;
+        self.took(&commit, &append, &mut span);
+        self.publish(Current { file, span, at: end, zeroed: spare.zeroed.max(end) }, spare.number)?;
+        self.marked = is_marker(&append);
+        self.known.state().synced_upto = self.sequence;
+        self.put_aside(renewal.damaged)?;
+        let older = self.older.len();
+        self.let_go(older)?;
+        Ok(self.done())
+    }
+
+    /// Keeps a damaged file as evidence.
+    fn put_aside(&mut self, epoch: u64) -> Result<(), JobError> {
+        let fail = |error| self.known.fail("put a damaged WAL file aside", &error);
+        self.disk.create_dir_all(QUARANTINE).map_err(fail)?;
+        let names = self.disk.list(QUARANTINE).map_err(fail)?;
+        let is_log = |name: &str| name.starts_with("wal_");
+        let is_listed = self.older.iter().any(|span| span.epoch == epoch);
+        if is_listed && names.iter().filter(|entry| is_log(&entry.name)).count() < QUARANTINED_FILES_MAX {
+            let path = files::path(epoch);
+            let kept = format!("{QUARANTINE}/{}", path.replace('/', "_"));
+            match self.disk.rename(&path, &kept) {
+                // Gone is one way of being damaged.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+                _ => self.older.retain(|span| span.epoch != epoch),
+            }
+            self.disk.sync_dir(QUARANTINE).map_err(fail)?;
+            self.disk.sync_dir("").map_err(fail)?;
+        }
+        Ok(())
     }
 
     /// A small piece of work for a moment without appends: preallocates the next file, and writes zeros into it, so that
@@ -261,8 +335,25 @@ impl<D: Disk> Wal<D> {
                 self.rows.get(&entry.shard).map_or(LogIndex(0), |row| row.last).max(applied)
             });
             assert!(entry.index.0 > 0, "indexes count from 1");
-            assert!(entry.index <= last.next(), "a hole in the log of shard {}", entry.shard.0);
+            assert!(
+                entry.index <= last.next(),
+                "a hole in the log of shard {}: entry {} behind {}",
+                entry.shard.0,
+                entry.index.0,
+                last.0
+            );
             *last = entry.index;
+        }
+    }
+
+    /// Whatever the log holds behind the checkpoint is in the append that will stand for it.
+    fn check_renewal(&self, append: &WalAppend) {
+        let state = self.known.state();
+        for (shard, row) in &self.rows {
+            let applied = state.applied.get(shard).copied().unwrap_or_default();
+            let mut entries = append.entries.iter().filter(|entry| entry.shard == *shard);
+            let is_there = row.last <= applied || entries.any(|entry| entry.index <= applied.next());
+            assert!(is_there, "a renewal without the log of shard {} behind {}", shard.0, applied.0);
         }
     }
 

@@ -129,6 +129,10 @@ pub struct NodeSettings {
     pub wal_held_bytes_max: u64,
     /// `sternpost.catch.up.rate`, bytes per second.
     pub catch_up_rate: u64,
+    /// `sternpost.scrub.rate`, bytes per second; 0: no scrub.
+    pub scrub_rate: u64,
+    /// `sternpost.scrub.interval.ms`.
+    pub scrub_interval: Duration,
     /// Values by name with where they come from; names without an entry stand at their defaults.
     values: BTreeMap<String, Vec<(ConfigSource, String)>>,
 }
@@ -395,6 +399,8 @@ fn typed(values: BTreeMap<String, Vec<(ConfigSource, String)>>) -> Result<NodeSe
         checkpoint_bytes: read.size("sternpost.checkpoint.bytes")?,
         wal_held_bytes_max: read.size("sternpost.wal.held.bytes.max")? as u64,
         catch_up_rate: read.size("sternpost.catch.up.rate")? as u64,
+        scrub_rate: read.size("sternpost.scrub.rate")? as u64,
+        scrub_interval: read.millis("sternpost.scrub.interval.ms")?,
         values,
     })
 }

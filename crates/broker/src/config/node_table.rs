@@ -254,4 +254,18 @@ pub const ACTIVE: &[Setting] = &[
          hardly notice.",
     )
     .within(Range::from(1 << 10)),
+    Setting::new(
+        "sternpost.scrub.rate",
+        Long,
+        Some("10485760"),
+        "So many bytes per second of segments, log and checkpoint are read again in search of damage, which is then mended (docs/repair.md); 0: none are.",
+    )
+    .within(Range::from(0)),
+    Setting::new(
+        "sternpost.scrub.interval.ms",
+        Long,
+        Some("86400000"),
+        "How long after all of it was read it is read again.",
+    )
+    .within(Range::from(0)),
 ];

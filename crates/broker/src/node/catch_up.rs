@@ -143,6 +143,12 @@ impl Node {
         }
     }
 
+    /// A number that names the answer to a pull.
+    pub(super) fn next_pull(&mut self) -> u64 {
+        self.catch_up.next += 1;
+        self.catch_up.next
+    }
+
     /// A peer pulls records.
     pub(super) fn on_pull(&mut self, peer: NodeId, pull: Pull, out: &mut Vec<Effect>) {
         let mut range = Range { number: pull.number, batches: Vec::new(), starts_at: None };
@@ -317,8 +323,7 @@ impl Node {
                 }
                 self.catch_up.throttle.take(pull_bytes as usize);
                 bytes += pull_bytes as usize;
-                self.catch_up.next += 1;
-                let number = self.catch_up.next;
+                let number = self.next_pull();
                 self.catch_up
                     .pulls
                     .insert(number, Pulling { at, partition, until: now.mono.plus(PULL_TIMEOUT) });
@@ -357,7 +362,8 @@ impl Node {
     }
 
     /// Records that were pulled.
-    pub(super) fn on_range(&mut self, range: Range) {
+    pub(super) fn on_range(&mut self, now: Now, range: Range, out: &mut Vec<Effect>) {
+        let Some(range) = self.on_mending_range(now, range, out) else { return };
         let Some(pull) = self.catch_up.pulls.remove(&range.number) else { return };
         let came = range.batches.iter().map(StoredBatch::size).sum();
         self.catch_up.throttle.correct(self.config.pull_bytes as usize, came);

@@ -24,6 +24,8 @@ pub(super) struct State {
     under_way: Option<UnderWay>,
     /// The timer says that it is time.
     pub(super) is_due: bool,
+    /// One is wanted even if nothing was applied since the last: that one is damaged.
+    is_needed: bool,
     /// Partitions deleted since the last one.
     pub(super) drops: Vec<PartitionId>,
     /// A deletion or a new log start since the last one began lets segments go.
@@ -90,9 +92,14 @@ impl Node {
             // Nothing else gives space back.
             || state.frees_space && (self.refuses_records() || self.wal.wanted > 0);
         let ahead = || self.shards.iter().any(Shard::is_ahead_of_checkpoint) || self.is_catching_up();
-        if (full || state.is_due) && ahead() {
+        if (full || state.is_due) && (state.is_needed || ahead()) {
             self.start_checkpoint(now, false, out);
         }
+    }
+
+    /// The next one begins as soon as it can, whether or not there is anything new.
+    pub(super) fn want_checkpoint(&mut self) {
+        (self.checkpoint.is_due, self.checkpoint.is_needed) = (true, true);
     }
 
     pub(super) fn set_checkpoint_timer(&mut self, now: Now) {
@@ -102,6 +109,7 @@ impl Node {
     fn start_checkpoint(&mut self, now: Now, closing: bool, out: &mut Vec<Effect>) {
         // An entry that is not applied was perhaps acknowledged to its leader: then the next start reads the log.
         let clean = closing && self.shards.iter().all(Shard::is_applied_to_the_end);
+        self.checkpoint.is_needed = false;
         if std::mem::take(&mut self.checkpoint.is_due) {
             self.set_checkpoint_timer(now);
         }

@@ -11,8 +11,8 @@ use crate::producer::PRODUCERS_MAX;
 use crate::request::Refusal;
 use crate::shard::Shard;
 use consensus::{Group, Restored};
-use model::job::ShardCheckpoint;
-use model::{Entry, ErrorCode, HardState, LogIndex, NodeId, ShardId};
+use model::job::{SegmentMeta, ShardCheckpoint};
+use model::{Entry, ErrorCode, HardState, LogIndex, NodeId, Offset, PartitionId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Shards of a cluster; beyond it no new class comes about.
@@ -235,6 +235,14 @@ impl Node {
     pub fn states(&self) -> impl Iterator<Item = ShardCheckpoint> {
         let here = self.shards.iter().filter(|shard| shard.is_here);
         here.map(|shard| shard.checkpoint((shard.id == ShardId::METADATA).then_some(&self.catalog)))
+    }
+
+    /// The segments that are here, as the newest checkpoint that this node has heard of knows them, with their partition's log start.
+    pub fn segments(&self) -> impl Iterator<Item = (PartitionId, SegmentMeta, Offset)> {
+        let partitions = self.shards.iter().flat_map(|shard| &shard.partitions);
+        partitions.flat_map(|(id, partition)| {
+            partition.segments.iter().map(|segment| (*id, *segment, partition.log.log_start))
+        })
     }
 
     // Places for new partitions

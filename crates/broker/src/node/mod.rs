@@ -18,6 +18,7 @@ mod groups;
 mod levels;
 mod log_dirs;
 mod losses;
+mod mend;
 mod offsets;
 mod pace;
 mod passing;
@@ -28,6 +29,7 @@ mod quorum;
 mod replicas;
 mod retention;
 mod room;
+mod scrub;
 mod start;
 mod status;
 mod throttle;
@@ -111,6 +113,7 @@ enum Timer {
     Retention,
     Beat,
     Election,
+    Upkeep,
     Passed(u64),
     /// Settling is what is due.
     Settle,
@@ -158,6 +161,10 @@ pub struct Node {
     fetches: BTreeMap<Token, fetch::Waiting>,
     readings: BTreeMap<Token, fetch::Reading>,
     reads: BTreeMap<JobId, fetch::ReadFor>,
+    mending: mend::Mending,
+    /// When segments are to be looked after next.
+    upkeep_at: Option<Mono>,
+    scrub: scrub::Scrub,
     reads_queued: VecDeque<(JobId, Job)>,
     woken: BTreeSet<Token>,
     lookups: BTreeMap<Token, offsets::Lookups>,
@@ -380,12 +387,18 @@ impl Node {
             }
             Ok(Done::Checkpoint { changed }) => self.on_checkpoint(now, id, changed, out),
             Ok(Done::Read(batches)) => self.on_read(id, Ok(batches), out),
+            Ok(Done::Verify(next)) => self.on_verified(now, id, Ok(next), out),
+            Ok(Done::VerifyLog(next)) => self.on_log_verified(now, id, Ok(next), out),
+            Ok(Done::Mend(mended)) => self.on_mended(now, id, Ok(mended), out),
             Ok(Done::Lookup(found)) => self.on_lookup(id, Ok(found), out),
             Err(error) => self.on_job_failed(now, id, error, out),
         }
     }
 
     fn on_job_failed(&mut self, now: Now, id: JobId, error: JobError, out: &mut Vec<Effect>) {
+        if let JobError::Damaged { partition, base_offset, .. } = &error {
+            self.on_damage(now, *partition, *base_offset, out);
+        }
         if self.wal.under_way.as_ref().is_some_and(|job| job.id == id) {
             if !self.wal.full {
                 let text = "no space for the log: records are refused until there is some".to_owned();
@@ -397,6 +410,12 @@ impl Node {
             self.on_checkpoint_failed(now, &error, out);
         } else if self.reads.contains_key(&id) {
             self.on_read(id, Err(error), out);
+        } else if let JobError::DamagedLog { .. } = &error {
+            self.on_log_verified(now, id, Err(error), out);
+        } else if self.is_scrub(id) {
+            self.on_verified(now, id, Err(error), out);
+        } else if self.is_mend(id) {
+            self.on_mended(now, id, Err(error), out);
         } else {
             self.on_lookup(id, Err(error), out);
         }
@@ -494,6 +513,9 @@ impl Node {
     }
 
     fn start_append(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.wal.under_way.is_none() {
+            self.renew_log(now, out);
+        }
         if self.wal.under_way.is_some() || self.wal.staged_numbers.is_empty() {
             return;
         }
@@ -590,6 +612,8 @@ impl Node {
                 Timer::Retention => self.retain(now),
                 Timer::Beat => self.beat(now, out),
                 Timer::Election => self.elect(now),
+                Timer::Upkeep if self.upkeep_at.is_some_and(|at| at <= now.mono) => self.upkeep(now, out),
+                Timer::Upkeep => {} // it was wanted earlier, and was
                 Timer::Passed(number) => self.passed_is_due(number, out),
                 Timer::Settle => {}
             }

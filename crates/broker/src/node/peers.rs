@@ -416,7 +416,7 @@ impl Node {
             PeerMessage::Pass(number, passed) => self.on_pass(now, from, number, *passed, out),
             PeerMessage::Answer(number, answer) => self.on_pass_answer(from, number, *answer, out),
             PeerMessage::Pull(pull) => self.on_pull(from, pull, out),
-            PeerMessage::Range(range) => self.on_range(range),
+            PeerMessage::Range(range) => self.on_range(now, range, out),
             PeerMessage::Elect(shards) => self.on_elect(&shards),
         }
     }

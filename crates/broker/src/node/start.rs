@@ -4,8 +4,10 @@
 use super::catch_up::CatchUp;
 use super::classes::Found;
 use super::levels::check_level;
+use super::mend::Mending;
 use super::pace::Pace;
 use super::peers::Peers;
+use super::scrub::Scrub;
 use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint, classes};
 use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
 use crate::command::Command;
@@ -87,6 +89,7 @@ impl Node {
         }
         node.set_retention_timer(now);
         node.set_checkpoint_timer(now);
+        node.plan_upkeep(Some(now.mono));
         if !node.is_alone() {
             node.set_timer(now.mono, Timer::Beat);
         }
@@ -103,6 +106,9 @@ impl Node {
             volume: None,
             replicating: Default::default(),
             catch_up: CatchUp::new(config.pull_bytes, config.settings.catch_up_rate),
+            scrub: Scrub::new(now.mono, config.settings.scrub_rate, config.settings.scrub_interval),
+            upkeep_at: None,
+            mending: Mending::new(config.settings.catch_up_rate, config.pull_bytes),
             confirming: Default::default(),
             random: consensus::Random::new(config.seed),
             settings: config.settings.clone(),

@@ -18,6 +18,8 @@ impl Node {
         }
         conditions.extend(self.checkpoint.trouble.clone());
         conditions.extend(self.slow_disk().map(slow_words));
+        conditions.extend(self.mending.words());
+        conditions.extend(self.scrub.words());
         if self.stopping.is_some() {
             conditions.push("stopping".to_owned());
         }
@@ -47,6 +49,11 @@ impl Node {
             bytes_in_total: self.counters.bytes_in,
             bytes_out_total: self.counters.bytes_out,
             segment_reads_total: self.counters.segment_reads,
+            damaged_segments: self.damaged_segments(),
+            mended_segments_total: self.mending.mended_total,
+            mended_bytes_total: self.mending.brought_bytes_total,
+            scrub_passes_total: self.scrub_passes(),
+            log_renewals_total: self.scrub.renewals_total,
         }
     }
 

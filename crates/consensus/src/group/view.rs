@@ -2,7 +2,7 @@
 
 use super::{Group, Halt};
 use crate::{Config, Role};
-use model::{HardState, LogIndex, Term};
+use model::{Entry, HardState, LogIndex, Term};
 use raft::{INVALID_ID, StateRole};
 
 /// What a group knows.
@@ -74,6 +74,11 @@ impl Group {
     /// First entry still in memory.
     pub fn first_index(&self) -> LogIndex {
         self.node.store().base().next()
+    }
+
+    /// The entries from an index on that were given out to be made durable, those that are in memory.
+    pub fn entries_from(&self, index: LogIndex) -> Vec<Entry> {
+        self.node.store().from(LogIndex(index.0.saturating_sub(1)), u64::MAX)
     }
 
     /// Term of an entry, while it is known.

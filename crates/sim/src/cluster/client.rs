@@ -87,8 +87,10 @@ pub struct Context<'a> {
     pub lives: &'a [u64],
     /// The latest time that any node's clock has shown.
     pub node_clock_ms: i64,
-    /// Damage was done to the node's segments.
+    /// Segments of the only node that were damaged for good.
     pub damage: &'a [Damage],
+    /// Something was damaged, or cannot always be read.
+    pub was_harmed: bool,
     pub epochs: &'a mut Epochs,
     pub watch: &'a mut Watch,
     /// Clients do something at most so often, microseconds.

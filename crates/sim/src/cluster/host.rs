@@ -208,9 +208,7 @@ impl World {
         };
         let opened = storage::open(Arc::new(self.hosts[at].disk.clone()), options)
             .map_err(|error| error.to_string())?;
-        if let Some(damage) = &opened.recovered.damage
-            && self.damage.is_empty()
-        {
+        if let Some(damage) = &opened.recovered.damage {
             let failure = Failure::new("no damage where none was done", damage.clone());
             self.failure.get_or_insert(failure);
         }
@@ -231,6 +229,7 @@ impl World {
             given("group.min.session.timeout.ms", "100"),
             given("log.retention.check.interval.ms", &self.swarm.retention_check_millis.to_string()),
             given("sternpost.catch.up.rate", &self.swarm.catch_up_rate.to_string()),
+            given("sternpost.scrub.interval.ms", if self.swarm.rot { "300" } else { "86400000" }),
         ]])?;
         let config = NodeConfig {
             node: node_id(at),
@@ -308,7 +307,7 @@ impl World {
                 self.hosts[at].disk.crash(kind);
             }
             Some(_) if is_crashed => {}
-            Some(reason) if reason.contains("input/output error") || reason.contains(CRASHED) => {
+            Some(reason) if reason.contains("Input/output error") || reason.contains(CRASHED) => {
                 self.counters.count("node: stopped by a failing device");
                 let kind = self.crash_kind();
                 self.hosts[at].disk.crash(kind);

@@ -5,7 +5,7 @@ use super::{Happening, HostIndex, World};
 use crate::outcome::Failure;
 use broker::Event;
 use model::Mono;
-use model::job::{Done, Job, JobError, JobId, WalAppend};
+use model::job::{Done, Job, JobError, JobId, Mended, WalAppend};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -34,6 +34,10 @@ pub struct LaneQueue {
 }
 
 impl LaneQueue {
+    pub fn is_idle(&self) -> bool {
+        !self.busy && self.jobs.is_empty()
+    }
+
     /// Jobs that wait, and whether one is under way.
     pub fn load(&self) -> (usize, bool) {
         (self.jobs.len(), self.busy)
@@ -49,9 +53,9 @@ impl Default for LaneQueue {
 impl World {
     pub(super) fn enqueue(&mut self, at: HostIndex, id: JobId, job: Job) {
         let lane = match job {
-            Job::Append(_) | Job::Recycle(_) => Lane::Wal,
-            Job::Checkpoint(_) => Lane::Segments,
-            Job::Read(_) | Job::Lookup(_) => Lane::Reads,
+            Job::Append(_) | Job::Recycle(_) | Job::Renew(_) => Lane::Wal,
+            Job::Checkpoint(_) | Job::Mend(_) => Lane::Segments,
+            Job::Read(_) | Job::Lookup(_) | Job::Verify(_) | Job::VerifyLog(..) => Lane::Reads,
         };
         if let Some(live) = &mut self.hosts[at].live {
             live.lanes[lane as usize].jobs.push_back((id, job));
@@ -97,6 +101,13 @@ impl World {
                 result
             }
             Job::Lookup(lookup) => live.reader.lookup(&lookup),
+            Job::Renew(renewal) => {
+                self.counters.count("node: log written anew");
+                live.wal.renew(renewal)
+            }
+            Job::Verify(read) => live.reader.verify(&read),
+            Job::VerifyLog(from, bytes_max) => live.reader.verify_log(from, bytes_max),
+            Job::Mend(mend) => live.segments.mend(mend),
         };
         if host.disk.crashed().is_some() {
             return self.on_death(at);
@@ -109,12 +120,20 @@ impl World {
             (Ok(Done::Checkpoint { .. }), _) => "node: checkpoint",
             (Ok(Done::Read(_)), _) => "node: records read from segments",
             (Ok(Done::Lookup(_)), _) => "node: time looked up",
+            (Ok(Done::Verify(_)), _) => "node: segment verified",
+            (Ok(Done::VerifyLog(_)), _) => "node: log verified",
+            (Ok(Done::Mend(Mended::Whole { brought: 0 })), _) => "node: segment whole by itself",
+            (Ok(Done::Mend(Mended::Whole { .. })), _) => "node: segment mended",
+            (Ok(Done::Mend(Mended::Lacks { .. })), _) => "node: segment lacks something",
+            (Ok(Done::Mend(Mended::Copied)), _) => "node: segment half mended",
+            (Ok(Done::Mend(Mended::Gone)), _) => "node: segment to mend is gone",
             (Err(JobError::NoSpace), Lane::Wal) => "node: append without space",
             (Err(JobError::NoSpace), _) => "node: checkpoint without space",
             (Err(JobError::Damaged { .. }), _) => "node: read refused",
+            (Err(JobError::DamagedLog { .. }), _) => "node: log damage found",
             (Err(JobError::Device { .. }), _) => "node: device failed",
         });
-        if let Err(JobError::Damaged { detail }) = &result {
+        if let Err(JobError::Damaged { detail, .. }) = &result {
             // A segment may go between the plan of a read and the read; the node must not tell a client of damage then.
             let is_gone = detail.ends_with("is missing");
             self.counters.count(if is_gone {
@@ -122,7 +141,7 @@ impl World {
             } else {
                 "node: damage found"
             });
-            if !is_gone && self.damage.is_empty() {
+            if !is_gone && !self.was_harmed() {
                 let failure = Failure::new("no damage where none was done", detail.clone());
                 self.failure.get_or_insert(failure);
             }

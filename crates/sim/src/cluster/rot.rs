@@ -1,20 +1,45 @@
-//! Bits of acknowledged segments that rot under a living node. What lies in that segment may be refused from then on,
-//! and nothing else may: not its neighbours, and never may it be served wrong.
+//! Acknowledged segments that are damaged under living nodes. Of one node a bit or two rot for good: what lies in that segment may
+//! be refused from then on, and nothing else may. Of several nodes one at a time has damage, bits or a lost end or a whole file; all
+//! of it is mended from the others in the end. Never may anything be served wrong.
 
-use super::World;
 use super::client::Damage;
+use super::lanes::Lane;
+use super::{HEALED_MAX, HostIndex, World};
+use crate::disk::Harm;
+use crate::outcome::Failure;
 use kafka::wire::Uuid;
+use model::job::{Done, SegmentRead};
+use std::collections::BTreeSet;
 
-/// Bits that rot in one seed at most: the rest of the world goes on being judged.
+/// Bits that rot in one seed at most where nobody mends them: the rest of the world goes on being judged.
 const ROTTEN_MAX: usize = 2;
+const VERIFIED_BYTES: usize = 1 << 20;
+const PROPERTY: &str = "damaged segments are mended";
+
+/// A node whose segments were harmed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Harmed {
+    at: HostIndex,
+    /// Its process then, and how often that had read all segments.
+    life: u64,
+    passes: u64,
+}
 
 impl World {
-    /// Lets a bit of a segment rot, if this seed has that trouble (worlds of one node).
+    /// Damages a segment, if this seed has that trouble.
     pub(super) fn rot(&mut self) {
-        if !self.swarm.rot || self.damage.len() >= ROTTEN_MAX || self.hosts[0].live.is_none() {
+        match self.hosts.len() {
+            _ if !self.swarm.rot => {}
+            1 => self.rot_for_good(),
+            _ => self.harm_one_of_many(),
+        }
+    }
+
+    fn rot_for_good(&mut self) {
+        if self.damage.len() >= ROTTEN_MAX || self.hosts[0].live.is_none() {
             return;
         }
-        let Some((path, _)) = self.hosts[0].disk.rot("segments") else { return };
+        let Some(path) = self.hosts[0].disk.harm(Harm::Bit, "segments", |_| true) else { return };
         // A rotten index is built again; nobody notices.
         let Some(damage) = segment(&path) else { return };
         self.counters.count("world: segment rotten");
@@ -22,7 +47,72 @@ impl World {
         self.bound_damage();
     }
 
-    /// A damaged segment ends where the next one begins, once there is one.
+    /// One at a time: the others have what it lacks, unless they never had it.
+    fn harm_one_of_many(&mut self) {
+        let at = self.dice.index(self.hosts.len());
+        if self.harmed.is_some_and(|harmed| harmed.at != at) && !self.is_mended() {
+            return;
+        }
+        let harm = [Harm::Bit, Harm::Bit, Harm::Cut, Harm::Gone][self.dice.index(4)];
+        let kept: BTreeSet<[u8; 16]> =
+            self.topics.iter().filter(|topic| topic.replicas > 1).map(|topic| topic.id.0).collect();
+        let is_kept = |path: &str| segment(path).is_some_and(|damage| kept.contains(&damage.topic.0));
+        let host = &self.hosts[at];
+        if host.disk.harm(harm, "segments", is_kept).is_none() {
+            return;
+        }
+        self.counters.count("world: segment damaged");
+        let passes = host.live.as_ref().map_or(0, |live| live.node().scrub_passes());
+        self.harmed = Some(Harmed { at, life: host.life, passes });
+    }
+
+    /// Whether a client may meet damage.
+    pub(super) fn was_harmed(&self) -> bool {
+        self.harmed.is_some() || !self.damage.is_empty() || self.swarm.disk.read_error > 0
+    }
+
+    /// The node that was harmed last has read all its segments since, and has found nothing that it did not mend.
+    fn is_mended(&self) -> bool {
+        let Some(harmed) = self.harmed else { return true };
+        let host = &self.hosts[harmed.at];
+        host.live.as_ref().is_some_and(|live| {
+            // The pass under way then may have gone by already.
+            let passes = if host.life == harmed.life { harmed.passes + 2 } else { 1 };
+            live.node().damaged_segments() == 0 && live.node().scrub_passes() >= passes
+        })
+    }
+
+    /// Waits until all is mended, and reads every segment of every node to see whether it is.
+    pub(super) fn all_mended(&mut self) -> Result<(), Failure> {
+        if self.harmed.is_none() {
+            return Ok(());
+        }
+        let is_still = |world: &World| {
+            let mut live = world.hosts.iter().map(|host| host.live.as_ref());
+            live.all(|live| live.is_some_and(|live| live.lanes[Lane::Segments as usize].is_idle()))
+        };
+        let end = self.queue.now().plus(HEALED_MAX);
+        if !self.until(end, |world| world.is_mended() && is_still(world))? {
+            let status = self.status();
+            return Err(Failure::new(PROPERTY, status));
+        }
+        for live in self.hosts.iter().filter_map(|host| host.live.as_ref()) {
+            for (partition, segment, log_start) in live.node().segments() {
+                let mut offset = segment.base_offset.max(log_start);
+                while offset < segment.end_offset {
+                    let read = SegmentRead { partition, segment, offset, bytes_max: VERIFIED_BYTES };
+                    offset = match live.reader.verify(&read) {
+                        Ok(Done::Verify(Some(next))) => next,
+                        other => return Err(Failure::new(PROPERTY, format!("{read:?}: {other:?}"))),
+                    };
+                }
+            }
+        }
+        self.counters.count("world: all segments whole again");
+        Ok(())
+    }
+
+    /// A segment that is damaged for good ends where the next one begins, once there is one.
     pub(super) fn bound_damage(&mut self) {
         for damage in self.damage.iter_mut().filter(|damage| damage.to.is_none()) {
             let hex: String = damage.topic.0.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -152,6 +152,9 @@ pub const DEMANDED_OF_SEVERAL: &[&str] = &[
     "client: topic made",
     "client: topic made again",
     "committed-only",
+    "disk: durable bit rotten",
+    "disk: file cut",
+    "disk: file gone",
     "disk: name change lost",
     "disk: no space",
     "disk: power cut with unsynced bytes",
@@ -183,11 +186,15 @@ pub const DEMANDED_OF_SEVERAL: &[&str] = &[
     "node: checkpoint",
     "node: clean shutdown",
     "node: connection closed for a produce without an answer",
+    "node: damage found",
     "node: log recycled",
     "node: marker",
     "node: records read from segments",
     "node: recovered entries",
     "node: recovered from a checkpoint",
+    "node: segment lacks something",
+    "node: segment mended",
+    "node: segment verified",
     "node: start failed",
     "node: stopped by a failing device",
     "node: time looked up",
@@ -204,6 +211,7 @@ pub const DEMANDED_OF_SEVERAL: &[&str] = &[
     "replicas-agree",
     "retention-has-reason",
     "time-finds-first",
+    "world: all segments whole again",
     "world: all told to stop",
     "world: disk full",
     "world: host lost in silence",
@@ -215,6 +223,7 @@ pub const DEMANDED_OF_SEVERAL: &[&str] = &[
     "world: process killed",
     "world: process paused",
     "world: quiet period",
+    "world: segment damaged",
     "world: some ways cut",
     "world: wall clock jumped",
 ];
@@ -244,7 +253,7 @@ pub struct Swarm {
     pub wal: WalSizes,
     pub value_bytes_max: u64,
     pub retention_check_millis: u64,
-    /// Bits of segments rot while the node lives.
+    /// Segments are damaged while the nodes live.
     pub rot: bool,
     /// Longest time for which a process is gone, microseconds.
     pub down_micros_max: u64,
@@ -317,8 +326,6 @@ impl Swarm {
             catch_up_rate: others.skewed(200_000, 1 << 30),
             // Time for elections, and for cuts that last.
             weather_millis_max: dice.skewed(20, 3_000),
-            // What a replica lost it gets from the others some day: not yet.
-            rot: false,
             down_micros_max: dice.skewed(1_000, 5_000_000),
             log_kept_bytes: dice.skewed(1_000, 1 << 20),
             pauses: dice.coin(),

@@ -43,6 +43,8 @@ fn seeds_that_found_something_stay_clean() {
         // A state came that was older than what had gone, by the replica that an earlier state's records were pulled from.
         (3, 15261),
         (3, 42222),
+        // The log was written anew without that of a shard which the catalogue did not know yet.
+        (3, 30),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);

@@ -169,8 +169,8 @@ impl SimFileData {
         }
     }
 
-    /// Flips one bit of a page that is on the platter, in the cache too when it is clean there; says where.
-    pub fn rot(&mut self, dice: &mut Dice) -> Option<u64> {
+    /// Flips one bit of a page that is on the platter, in the cache too when it is clean there. `None`: there is no such page.
+    pub fn rot(&mut self, dice: &mut Dice) -> Option<()> {
         let pages: Vec<u64> =
             self.durable.pages.keys().filter(|page| !self.dirty.contains(page)).copied().collect();
         let page = *pages.get(dice.index(pages.len().max(1)))?;
@@ -181,7 +181,13 @@ impl SimFileData {
                 Arc::make_mut(bytes)[within as usize] ^= bit;
             }
         }
-        Some(page * PAGE_BYTES + within)
+        Some(())
+    }
+
+    /// Loses what lies behind some point, durably.
+    pub fn cut(&mut self, dice: &mut Dice) {
+        self.set_len(dice.below(self.cached.len.max(1)));
+        self.sync();
     }
 
     /// The power goes: what is on the platter becomes what is read from now on.

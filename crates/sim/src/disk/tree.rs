@@ -38,6 +38,27 @@ impl Directory {
             apply(&mut self.durable, &change);
         }
     }
+
+    /// A name is gone, from the platter too, whatever becomes of the changes before.
+    fn lose(&mut self, name: &str) {
+        self.cached.remove(name);
+        self.durable.remove(name);
+        self.pending.retain(|change| match change {
+            NameChange::Set { name: to, .. } | NameChange::Rename { to, .. } => to != name,
+            NameChange::Remove { .. } => true,
+        });
+    }
+}
+
+/// What somebody or something does to a file that was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// One bit is wrong.
+    Bit,
+    /// It ends earlier.
+    Cut,
+    /// It is not there any more.
+    Gone,
 }
 
 fn apply(names: &mut BTreeMap<String, Inode>, change: &NameChange) {
@@ -244,20 +265,38 @@ impl Tree {
         self.files.values().filter(|file| file.needs_sync()).count()
     }
 
-    /// Damages one bit of one file under a directory; says which file and where.
-    pub fn rot(&mut self, dice: &mut Dice, directory: &str) -> Option<(String, u64)> {
+    /// Harms one of the wanted files under a directory; says which one.
+    pub fn harm(
+        &mut self,
+        dice: &mut Dice,
+        harm: Harm,
+        directory: &str,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Option<String> {
         let mut paths = Vec::new();
         let mut open = vec![directory.to_owned()];
         while let Some(at) = open.pop() {
             for (name, is_directory) in self.list(&at).ok()? {
                 let path = if at.is_empty() { name } else { format!("{at}/{name}") };
-                if is_directory { open.push(path) } else { paths.push(path) }
+                match is_directory {
+                    true => open.push(path),
+                    false if is_wanted(&path) => paths.push(path),
+                    false => {}
+                }
             }
         }
         let path = paths.get(dice.index(paths.len().max(1)))?.clone();
         let inode = self.find_file(&path).ok()?;
-        let at = self.files.get_mut(&inode)?.rot(dice)?;
-        Some((path, at))
+        match harm {
+            Harm::Bit => self.files.get_mut(&inode)?.rot(dice)?,
+            Harm::Cut => self.with_file(inode, |file| file.cut(dice)),
+            Harm::Gone => {
+                let (parent, name) = Tree::split(&path);
+                self.directory(parent).ok()?.lose(name);
+                self.unlink_inode(inode);
+            }
+        }
+        Some(path)
     }
 
     /// The power goes. Every change of a name that was not synced is kept or lost for itself, unless this cut

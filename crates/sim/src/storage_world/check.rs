@@ -316,7 +316,9 @@ pub fn read(
             counters.count("read: damage reported");
             return Ok(None);
         }
-        Err(JobError::Device { .. } | JobError::NoSpace) => return Err(Stop::LifeOver),
+        Err(JobError::Device { .. } | JobError::DamagedLog { .. } | JobError::NoSpace) => {
+            return Err(Stop::LifeOver);
+        }
     };
     let Some(first) = batches.first() else { return broken("nothing came".into()) };
     if first.base_offset > offset || first.next_offset() <= offset {

@@ -18,6 +18,7 @@ pub struct Engine {
     wal: RefCell<Wal<SimDisk>>,
     segments: RefCell<Segments<SimDisk>>,
     reader: RefCell<Reader<SimDisk>>,
+    disk: SimDisk,
 }
 
 impl Engine {
@@ -36,6 +37,7 @@ impl Engine {
             wal: RefCell::new(opened.wal),
             segments: RefCell::new(opened.segments),
             reader: RefCell::new(opened.reader),
+            disk: disk.clone(),
         };
         Ok((engine, opened.recovered))
     }
@@ -49,8 +51,24 @@ impl Engine {
             Job::Append(append) => self.wal.borrow_mut().append(append),
             Job::Recycle(recycle) => self.wal.borrow_mut().recycle(&recycle),
             Job::Checkpoint(checkpoint) => self.segments.borrow_mut().checkpoint(checkpoint),
-            Job::Read(read) => self.reader.borrow_mut().read(&read),
-            Job::Lookup(lookup) => self.reader.borrow_mut().lookup(&lookup),
+            Job::Read(read) => self.readable(|reader| reader.read(&read)),
+            Job::Lookup(lookup) => self.readable(|reader| reader.lookup(&lookup)),
+            Job::Renew(renewal) => self.wal.borrow_mut().renew(renewal),
+            Job::VerifyLog(from, bytes_max) => self.reader.borrow().verify_log(from, bytes_max),
+            Job::Verify(read) => self.readable(|reader| reader.verify(&read)),
+            Job::Mend(mend) => self.segments.borrow_mut().mend(mend),
+        }
+    }
+
+    /// Reads as often as the disk fails to: what it does not give back is said to be damaged, and only that.
+    fn readable(&self, read: impl Fn(&Reader<SimDisk>) -> Result<Done, JobError>) -> Result<Done, JobError> {
+        loop {
+            let errors = self.disk.read_errors();
+            let result = read(&self.reader.borrow());
+            let is_passing = self.disk.read_errors() > errors && self.disk.crashed().is_none();
+            if !is_passing || !matches!(result, Err(JobError::Damaged { .. })) {
+                return result;
+            }
         }
     }
 

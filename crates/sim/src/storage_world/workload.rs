@@ -44,7 +44,7 @@ impl World {
                 self.oracle.pending = None;
                 Ok(None)
             }
-            Err(JobError::Damaged { detail }) => {
+            Err(JobError::Damaged { detail, .. } | JobError::DamagedLog { detail, .. }) => {
                 Err(Failure::new("no damage where none was done", detail).into())
             }
             Err(JobError::Device { .. }) => Err(Stop::LifeOver),

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 /// A port from which on so many others are free as three nodes want.
-fn free_ports() -> u16 {
+pub fn free_ports() -> u16 {
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "no free ports");
@@ -27,7 +27,7 @@ fn free_ports() -> u16 {
 }
 
 /// A client's word against the node at that port; what it prints.
-fn client(port: u16, words: &[&str], input: &str) -> String {
+pub fn client(port: u16, words: &[&str], input: &str) -> String {
     let mut child = binary()
         .args(words)
         .args(["--bootstrap-server", &format!("127.0.0.1:{port}")])
@@ -87,7 +87,7 @@ fn status_until(port: u16, name: &str, is_so: bool) -> Value {
 }
 
 /// The first line and the body of an answer over HTTP.
-fn get(port: u16, path: &str) -> (String, String) {
+pub fn get(port: u16, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod cluster;
+mod damage;
 mod http;
 mod limits;
 mod log_dirs;

@@ -4,6 +4,7 @@
 
 use crate::layout::{FORMAT_VERSION, Fields, ZEROS, is_sealed, padded, seal};
 use bytes::Bytes;
+use model::limits::COMMIT_ALIGN_BYTES;
 use model::{LeaderEpoch, Offset, PartitionId, StoredBatch, TopicId};
 use std::io::IoSlice;
 
@@ -193,6 +194,30 @@ impl Stretch {
         let place_crc = crc_of_place(segment.partition, segment.base_offset);
         let at = start + copied.len() as u64;
         Stretch { place_crc, start, at, copied, pieces: Vec::new(), open: None, blocks: Vec::new() }
+    }
+
+    /// Goes on without a gap where another stretch ended: at `start`, a whole sector, with the `head` of it that is written already.
+    pub fn behind(segment: SegmentHeader, (start, head): (u64, Vec<u8>)) -> Stretch {
+        let mut stretch = Stretch::new(segment, start);
+        if start > 0 || !head.is_empty() {
+            (stretch.at, stretch.copied) = (start + head.len() as u64, head);
+        }
+        stretch
+    }
+
+    /// Where `behind` goes on, once finished.
+    pub fn end(&self) -> (u64, Vec<u8>) {
+        let start = self.at - self.at % COMMIT_ALIGN_BYTES as u64;
+        let mut head = vec![0; (self.at - start) as usize];
+        let mut left = head.len();
+        let slices = self.slices();
+        let (_padding, bytes) = slices.split_last().expect("the padding is always there");
+        for slice in bytes.iter().rev() {
+            let count = slice.len().min(left);
+            head[left - count..left].copy_from_slice(&slice[slice.len() - count..]);
+            left -= count;
+        }
+        (start, head)
     }
 
     /// Adds a batch.

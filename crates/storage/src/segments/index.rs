@@ -1,7 +1,7 @@
 //! Where the blocks of a segment are: by offset and by time. Built from the block headers; the `.idx` file beside a
 //! segment only saves reading those. It is disposable: never synced, checked against the blocks, rebuilt when bad.
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_unreadable};
 use crate::layout::{Fields, is_sealed, padded, read, seal};
 use crate::segments::format::{BLOCK_HEADER_BYTES, BlockHeader, HEADER_BYTES};
 use bytes::Bytes;
@@ -18,6 +18,8 @@ const ENTRY_BYTES: usize = 32;
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes read at a time when walking headers.
 const WALK_BYTES: usize = 4096;
+/// Sectors of one segment that are passed by because they cannot be read: a device that gives up on one takes its time.
+const UNREADABLE_MAX: usize = 16;
 
 /// One block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,10 +141,10 @@ impl Index {
     /// Goes on to `size`. Where no block begins, looks again at the next sector: the hole shows in the offsets.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, of sectors that cannot be read only when they are many.
     pub fn extend<F: DiskFile>(&mut self, file: &F, size: u64) -> io::Result<()> {
         let mut window = Bytes::new();
-        let mut window_at = 0;
+        let (mut window_at, mut unreadable) = (0, 0);
         while self.upto < size {
             let at = self.upto;
             let place = match self.hints.remove(&at) {
@@ -151,7 +153,16 @@ impl Index {
                     let inside =
                         at >= window_at && at + BLOCK_HEADER_BYTES as u64 <= window_at + window.len() as u64;
                     if !inside {
-                        window = read(file, at, WALK_BYTES)?;
+                        // The sector behind the header's may be the one that cannot be read.
+                        let walked =
+                            read(file, at, WALK_BYTES).or_else(|_| read(file, at, BLOCK_HEADER_BYTES));
+                        window = match walked {
+                            Err(error) if is_unreadable(&error) && unreadable < UNREADABLE_MAX => {
+                                unreadable += 1;
+                                Bytes::new()
+                            }
+                            other => other?,
+                        };
                         window_at = at;
                     }
                     let raw = window.get((at - window_at) as usize..).unwrap_or_default();

@@ -2,7 +2,8 @@
 //! many threads at once. Invariant: no byte leaves that its block's checksum does not cover, and none from behind the
 //! size that the caller knows from a durable checkpoint.
 
-use crate::disk::Disk;
+use crate::disk::{Disk, is_unreadable};
+use crate::known::Known;
 use crate::layout::{read, read_units};
 use crate::lru::Lru;
 use crate::mutant::Mutant;
@@ -10,11 +11,12 @@ use crate::segments::ahead::{Ahead, Found};
 use crate::segments::format::{BLOCK_HEADER_BYTES, BlockHeader, HEADER_BYTES, SegmentHeader, decode_block};
 use crate::segments::index::{BlockPlace, Index};
 use crate::segments::path;
+use crate::wal::verify;
 use bytes::Bytes;
-use model::job::{Done, JobError, SegmentMeta, SegmentRead, TimeLookup};
+use model::job::{Done, JobError, LogPlace, SegmentMeta, SegmentRead, TimeLookup};
 use model::{Buffers, Offset, PartitionId, StoredBatch};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Segments kept open for reading, each with its index in memory.
 const OPEN_SEGMENTS_MAX: usize = 128;
@@ -29,19 +31,31 @@ struct OpenSegment<F> {
     index: Mutex<Index>,
 }
 
+type Key = (PartitionId, Offset);
+
 /// Segments open for reading. Shared with the write side, which lets go of what it deletes: an open file keeps its
 /// space.
-pub struct OpenSegments<F>(Mutex<Lru<(PartitionId, Offset), Arc<OpenSegment<F>>>>);
+pub struct OpenSegments<F> {
+    read: Mutex<Lru<Key, Arc<OpenSegment<F>>>>,
+    /// The one that is being verified. It stands for itself: who goes through all segments must not push out those that are read.
+    verified: Mutex<Option<(Key, Arc<OpenSegment<F>>)>>,
+}
 
 impl<F> OpenSegments<F> {
     pub(crate) fn new() -> OpenSegments<F> {
-        OpenSegments(Mutex::new(Lru::new(OPEN_SEGMENTS_MAX)))
+        OpenSegments { read: Mutex::new(Lru::new(OPEN_SEGMENTS_MAX)), verified: Mutex::new(None) }
     }
 
-    /// Closes a segment that was deleted, once its last reader is done.
+    /// Closes a segment that was deleted or written anew, once its last reader is done.
     pub(crate) fn forget(&self, partition: PartitionId, base_offset: Offset) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(partition, base_offset));
+        let key = (partition, base_offset);
+        lock(&self.read).remove(&key);
+        lock(&self.verified).take_if(|(verified, _)| *verified == key);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads segments.
@@ -49,6 +63,7 @@ pub struct Reader<D: Disk> {
     disk: Arc<D>,
     mutant: Option<Mutant>,
     open: Arc<OpenSegments<D::File>>,
+    known: Arc<Known>,
     ahead: Ahead,
     buffers: Arc<Buffers>,
 }
@@ -57,14 +72,20 @@ pub struct Reader<D: Disk> {
 struct Bad(String);
 
 impl<D: Disk> Reader<D> {
-    pub(crate) fn new(disk: Arc<D>, mutant: Option<Mutant>, open: Arc<OpenSegments<D::File>>) -> Reader<D> {
-        Reader { disk, mutant, open, ahead: Ahead::default(), buffers: Buffers::new(IDLE_BUFFER_BYTES_MAX) }
+    pub(crate) fn new(
+        disk: Arc<D>,
+        mutant: Option<Mutant>,
+        open: Arc<OpenSegments<D::File>>,
+        known: Arc<Known>,
+    ) -> Reader<D> {
+        let buffers = Buffers::new(IDLE_BUFFER_BYTES_MAX);
+        Reader { disk, mutant, open, known, ahead: Ahead::default(), buffers }
     }
 
     /// Batches from the one that holds `offset` on; none when the offset is behind the segment's end.
     ///
     /// # Errors
-    /// `Damaged`: these offsets fail their checks. `Device`: the system's word.
+    /// `Damaged`: these offsets fail their checks, or the medium does not give them back. `Device`: the system's word.
     pub fn read(&self, job: &SegmentRead) -> Result<Done, JobError> {
         let found = self.ahead.take((job.partition, job.offset));
         let in_order = found != Found::Nothing;
@@ -82,6 +103,39 @@ impl<D: Disk> Reader<D> {
             }
         }
         Ok(Done::Read(batches))
+    }
+
+    /// Reads as `read` does, only to see whether all is whole; says up to where. A segment that is gone through in order is opened
+    /// where that begins, by its name: whoever has it open still would not notice that somebody took it away.
+    ///
+    /// # Errors
+    /// As for `read`.
+    pub fn verify(&self, job: &SegmentRead) -> Result<Done, JobError> {
+        let (partition, meta) = (&job.partition, &job.segment);
+        let key = (*partition, meta.base_offset);
+        if job.offset >= meta.end_offset {
+            return Ok(Done::Verify(None));
+        }
+        let begun = lock(&self.open.verified).take();
+        let open = match begun.filter(|(verified, _)| *verified == key && job.offset > meta.base_offset) {
+            Some((_, open)) => open,
+            None => Arc::new(self.open_new(partition, meta)?),
+        };
+        lock(&open.index).extend(&open.file, meta.size).map_err(|error| failed(partition, meta, &error))?;
+        let batches = self.batches_of(&open, partition, meta, job.offset, job.bytes_max)?;
+        let next = batches.last().map(StoredBatch::next_offset);
+        if next.is_some_and(|next| next < meta.end_offset) {
+            *lock(&self.open.verified) = Some((key, open));
+        }
+        Ok(Done::Verify(next))
+    }
+
+    /// Looks whether what the next start reads is whole: some of the log from a place on, and behind its end the checkpoint.
+    ///
+    /// # Errors
+    /// `DamagedLog`: it is not. `Device`: the system's word.
+    pub fn verify_log(&self, from: Option<LogPlace>, bytes_max: usize) -> Result<Done, JobError> {
+        Ok(Done::VerifyLog(verify::verify(&*self.disk, &self.known, from, bytes_max)?))
     }
 
     /// What to read ahead once this job is done: nothing, unless its reader goes through the segment in order.
@@ -113,7 +167,7 @@ impl<D: Disk> Reader<D> {
             let mut offset = job.from.max(meta.base_offset);
             while offset < meta.end_offset {
                 let next = {
-                    let index = open.index.lock().unwrap_or_else(PoisonError::into_inner);
+                    let index = lock(&open.index);
                     index.first_since(job.timestamp, offset, meta.end_offset)
                 };
                 let Some(next) = next else { break };
@@ -147,25 +201,31 @@ impl<D: Disk> Reader<D> {
         if offset >= meta.end_offset {
             return Ok(Vec::new());
         }
-        let place = path(partition, meta.base_offset);
-        let offset = offset.max(meta.base_offset);
         let open = self.open(partition, meta)?;
-        match self
-            .try_batches(&open, partition, meta, offset, bytes_max)
-            .map_err(|error| device(&place, &error))?
-        {
+        self.batches_of(&open, partition, meta, offset, bytes_max)
+    }
+
+    fn batches_of(
+        &self,
+        open: &OpenSegment<D::File>,
+        partition: &PartitionId,
+        meta: &SegmentMeta,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredBatch>, JobError> {
+        let failed = |error: io::Error| failed(partition, meta, &error);
+        let offset = offset.max(meta.base_offset);
+        match self.try_batches(open, partition, meta, offset, bytes_max).map_err(failed)? {
             Ok(batches) => return Ok(batches),
             Err(Bad(_)) => {
                 // Perhaps only the index is bad.
                 let mut index = Index::rebuilt();
-                index.extend(&open.file, meta.size).map_err(|error| device(&place, &error))?;
-                *open.index.lock().unwrap_or_else(PoisonError::into_inner) = index;
+                index.extend(&open.file, meta.size).map_err(failed)?;
+                *lock(&open.index) = index;
             }
         }
-        let again = self.try_batches(&open, partition, meta, offset, bytes_max);
-        again.map_err(|error| device(&place, &error))?.map_err(|Bad(what)| JobError::Damaged {
-            detail: format!("{place} at offset {}: {what}", offset.0),
-        })
+        let again = self.try_batches(open, partition, meta, offset, bytes_max).map_err(failed)?;
+        again.map_err(|Bad(what)| damaged(partition, meta, &format!("at offset {}: {what}", offset.0)))
     }
 
     fn try_batches(
@@ -177,7 +237,7 @@ impl<D: Disk> Reader<D> {
         bytes_max: usize,
     ) -> io::Result<Result<Vec<StoredBatch>, Bad>> {
         let places: Vec<BlockPlace> = {
-            let index = open.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = lock(&open.index);
             let Some(first) = index.find(offset) else {
                 return Ok(Err(Bad("no whole block holds it".into())));
             };
@@ -193,8 +253,13 @@ impl<D: Disk> Reader<D> {
         let (Some(first), Some(last)) = (places.first(), places.last()) else {
             return Ok(Err(Bad("its block ends behind the segment".into())));
         };
-        let bytes =
-            read_units(&open.file, first.position, (last.end() - first.position) as usize, &self.buffers)?;
+        let upto =
+            |end: u64| read_units(&open.file, first.position, (end - first.position) as usize, &self.buffers);
+        let bytes = match upto(last.end()) {
+            // Perhaps what cannot be read stands behind the first block.
+            Err(error) if is_unreadable(&error) && places.len() > 1 => upto(first.end())?,
+            other => other?,
+        };
         let mut batches: Vec<StoredBatch> = Vec::new();
         let mut total = 0;
         for place in &places {
@@ -249,19 +314,16 @@ impl<D: Disk> Reader<D> {
         meta: &SegmentMeta,
     ) -> Result<Arc<OpenSegment<D::File>>, JobError> {
         let key = (*partition, meta.base_offset);
-        let place = path(partition, meta.base_offset);
-        let found = self.open.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
+        let found = lock(&self.open.read).get(&key);
         let open = match found {
             Some(open) => open,
             None => {
-                let open = Arc::new(self.open_new(partition, meta, &place)?);
-                self.open.0.lock().unwrap_or_else(PoisonError::into_inner).put(key, open.clone());
+                let open = Arc::new(self.open_new(partition, meta)?);
+                lock(&self.open.read).put(key, open.clone());
                 open
             }
         };
-        let mut index = open.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.extend(&open.file, meta.size).map_err(|error| device(&place, &error))?;
-        drop(index);
+        lock(&open.index).extend(&open.file, meta.size).map_err(|error| failed(partition, meta, &error))?;
         Ok(open)
     }
 
@@ -269,17 +331,19 @@ impl<D: Disk> Reader<D> {
         &self,
         partition: &PartitionId,
         meta: &SegmentMeta,
-        place: &str,
     ) -> Result<OpenSegment<D::File>, JobError> {
-        let damaged = |detail| JobError::Damaged { detail };
-        let file = self.disk.open_read_unbuffered(place).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => damaged(format!("{place} is missing")),
-            _ => device(place, &error),
+        let damaged = |what: &str| damaged(partition, meta, what);
+        let failed = |error: io::Error| failed(partition, meta, &error);
+        let place = path(partition, meta.base_offset);
+        let file = self.disk.open_read_unbuffered(&place).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => damaged("is missing"),
+            _ => failed(error),
         })?;
-        let raw = read(&file, 0, HEADER_BYTES).map_err(|error| device(place, &error))?;
-        let header = SegmentHeader::decode(&raw).map_err(|what| damaged(format!("{place}: {what}")))?;
+        let raw = read(&file, 0, HEADER_BYTES).map_err(failed)?;
+        let header =
+            SegmentHeader::decode(&raw).map_err(|what| damaged(&format!("has a bad header: {what}")))?;
         if header.partition != *partition || header.base_offset != meta.base_offset {
-            return Err(damaged(format!("{place} is another segment's file")));
+            return Err(damaged("is another segment's file"));
         }
         let index = Mutex::new(Index::load(&*self.disk, partition, meta.base_offset));
         Ok(OpenSegment { file, index })
@@ -298,6 +362,14 @@ fn fitting(mut batches: Vec<StoredBatch>, bytes_max: usize) -> (Vec<StoredBatch>
     (batches, rest)
 }
 
-fn device(place: &str, error: &io::Error) -> JobError {
-    JobError::Device { detail: format!("read {place}: {error}") }
+fn damaged(partition: &PartitionId, meta: &SegmentMeta, what: &str) -> JobError {
+    let detail = format!("{} {what}", path(partition, meta.base_offset));
+    JobError::Damaged { partition: *partition, base_offset: meta.base_offset, detail }
+}
+
+fn failed(partition: &PartitionId, meta: &SegmentMeta, error: &io::Error) -> JobError {
+    if is_unreadable(error) {
+        return damaged(partition, meta, &format!("cannot be read: {error}"));
+    }
+    JobError::Device { detail: format!("read {}: {error}", path(partition, meta.base_offset)) }
 }

@@ -5,4 +5,6 @@ mod full;
 mod golden;
 pub(crate) mod history;
 mod memory;
+mod mend;
 mod real;
+mod renew;

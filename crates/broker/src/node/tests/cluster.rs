@@ -6,6 +6,7 @@ mod classes;
 mod insync;
 mod levels;
 mod losses;
+mod mend;
 
 use super::topics::new_topic;
 use super::{MemoryDisk, config};
@@ -139,6 +140,7 @@ impl Cluster {
         config.checkpoint_bytes = self.checkpoint_bytes;
         config.tail_bytes_max = 2 * self.checkpoint_bytes;
         config.settings.catch_up_rate = self.catch_up_rate;
+        config.settings.scrub_interval = Duration::from_secs(1);
         let now = self.clock();
         Node::new(config, self.places[at].disk.recovered(), now)
     }
@@ -251,7 +253,9 @@ impl Cluster {
                 }
             }
             Happening::Timer { node, life } => {
-                if self.places[node].life == life && self.places[node].node.is_some() {
+                // One that was set before an earlier one is of no use any more.
+                let is_set = self.places[node].timer.is_some_and(|set| set <= at);
+                if is_set && self.places[node].life == life && self.places[node].node.is_some() {
                     self.places[node].timer = None;
                     self.step(node, Event::Timer);
                 }

@@ -14,11 +14,11 @@ use crate::config::NodeSettings;
 use crate::event::{Effect, Event, Status};
 use crate::request::{ClientInfo, ConnectionId, Endpoint, Request, Response, Token};
 use model::job::{
-    Checkpoint, Done, Job, JobError, JobId, PartitionSegments, Recovered, SegmentMeta, ShardCheckpoint,
-    WalAppend, WalRoom,
+    Checkpoint, DamagedFile, Done, Job, JobError, JobId, Mended, PartitionSegments, Recovered, SegmentMend,
+    SegmentMeta, ShardCheckpoint, WalAppend, WalRoom,
 };
 use model::{Entry, HardState, Mono, NodeId, Now, Offset, PartitionId, ShardId, StoredBatch, WallMs};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,12 @@ pub struct MemoryDisk {
     hard_states: BTreeMap<ShardId, HardState>,
     shards: Vec<ShardCheckpoint>,
     segments: BTreeMap<PartitionId, Vec<(SegmentMeta, Vec<StoredBatch>)>>,
+    /// First offsets of batches that cannot be read.
+    rotten: BTreeSet<(PartitionId, Offset)>,
+    /// First offsets of batches that a mend has been brought.
+    brought: BTreeSet<(PartitionId, Offset)>,
+    /// A file of the log is damaged.
+    log_rotten: Option<u64>,
     /// Bytes of the log's room that something else has taken.
     room_taken: u64,
 }
@@ -98,6 +104,41 @@ impl MemoryDisk {
         self.segments.get(&partition).into_iter().flatten().flat_map(|(_, batches)| batches)
     }
 
+    fn assert_whole(&self, partition: PartitionId, found: &[StoredBatch]) -> Result<(), JobError> {
+        match found.iter().find(|batch| self.rotten.contains(&(partition, batch.base_offset))) {
+            Some(batch) => {
+                let segments = self.segments[&partition].iter().map(|(meta, _)| meta.base_offset);
+                let base_offset =
+                    segments.filter(|base| *base <= batch.base_offset).max().expect("it is in one");
+                Err(JobError::Damaged { partition, base_offset, detail: "rotten".into() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Says what is lacking, batch by batch, until all has been brought.
+    fn mend(&mut self, mend: SegmentMend) -> Mended {
+        let segments = self.segments.get(&mend.partition).into_iter().flatten();
+        let found = segments.clone().find(|(meta, _)| meta.base_offset == mend.base_offset);
+        let Some((_, batches)) = found.cloned() else { return Mended::Gone };
+        for batch in mend.batches {
+            let is_same = |own: &StoredBatch| (own.prefix(), own.rest()) == (batch.prefix(), batch.rest());
+            assert!(batches.iter().any(is_same), "another replica has the same");
+            self.brought.insert((mend.partition, batch.base_offset));
+        }
+        let key = |batch: &StoredBatch| (mend.partition, batch.base_offset);
+        let lacks =
+            |batch: &&StoredBatch| self.rotten.contains(&key(batch)) && !self.brought.contains(&key(batch));
+        if let Some(batch) = batches.iter().find(lacks) {
+            return Mended::Lacks { from: batch.base_offset, to: batch.next_offset() };
+        }
+        let brought =
+            batches.iter().filter(|batch| self.brought.remove(&key(batch))).map(|batch| batch.size() as u64);
+        let brought = brought.sum();
+        self.rotten.retain(|at| !batches.iter().any(|batch| key(batch) == *at));
+        Mended::Whole { brought }
+    }
+
     fn run(&mut self, job: Job) -> Result<Done, JobError> {
         Ok(match job {
             Job::Append(append) => self.append(append),
@@ -112,8 +153,34 @@ impl MemoryDisk {
                 let wanted = |batch: &&StoredBatch| {
                     batch.next_offset() > read.offset && batch.next_offset() <= read.segment.end_offset
                 };
-                Done::Read(self.all_batches(read.partition).filter(wanted).take(1).cloned().collect())
+                let found: Vec<StoredBatch> =
+                    self.all_batches(read.partition).filter(wanted).take(1).cloned().collect();
+                self.assert_whole(read.partition, &found)?;
+                Done::Read(found)
             }
+            Job::Verify(read) => {
+                let wanted = |batch: &&StoredBatch| {
+                    batch.next_offset() > read.offset && batch.next_offset() <= read.segment.end_offset
+                };
+                let found: Vec<StoredBatch> =
+                    self.all_batches(read.partition).filter(wanted).take(2).cloned().collect();
+                self.assert_whole(read.partition, &found)?;
+                Done::Verify(found.last().map(StoredBatch::next_offset))
+            }
+            Job::Renew(renewal) => {
+                // What it does not bring is gone.
+                self.entries.clear();
+                assert_eq!(self.log_rotten.take(), Some(renewal.damaged));
+                self.append(renewal.append)
+            }
+            Job::VerifyLog(..) => match self.log_rotten {
+                Some(epoch) => {
+                    let file = DamagedFile::Log(epoch);
+                    return Err(JobError::DamagedLog { file, detail: "rotten".into() });
+                }
+                None => Done::VerifyLog(None),
+            },
+            Job::Mend(mend) => Done::Mend(self.mend(mend)),
             Job::Lookup(lookup) => {
                 let wanted = |batch: &&StoredBatch| {
                     batch.max_timestamp >= lookup.timestamp && batch.next_offset() > lookup.from

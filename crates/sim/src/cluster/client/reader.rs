@@ -284,7 +284,7 @@ impl Reader {
     }
 
     fn on_error(&mut self, code: ErrorCode, context: &mut Context<'_>) {
-        if !code.is_retriable() || code == ErrorCode::KafkaStorageError && context.damage.is_empty() {
+        if !code.is_retriable() || code == ErrorCode::KafkaStorageError && !context.was_harmed {
             context.fail("errors fit what was asked", format!("a reader was answered with {}", code.name()));
         }
         context.counters.count("client: reader refused, tries again");

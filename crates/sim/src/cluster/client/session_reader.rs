@@ -335,7 +335,7 @@ impl SessionReader {
     }
 
     fn on_error(&mut self, code: ErrorCode, context: &mut Context<'_>) {
-        if !code.is_retriable() || code == ErrorCode::KafkaStorageError && context.damage.is_empty() {
+        if !code.is_retriable() || code == ErrorCode::KafkaStorageError && !context.was_harmed {
             let detail = format!("a reader with a session was answered with {}", code.name());
             context.fail("errors fit what was asked", detail);
         }
