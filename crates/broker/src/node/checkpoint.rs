@@ -203,7 +203,7 @@ impl Node {
     }
 
     /// The shard that has a partition. Its log may be ahead of the metadata's on this node: the catalogue alone does not say.
-    fn holder(&self, id: PartitionId) -> Option<usize> {
+    pub(super) fn holder(&self, id: PartitionId) -> Option<usize> {
         let shard = self.catalog.by_id(id.topic).and_then(|topic| topic.shards.get(id.index as usize));
         let told = shard.map(|shard| self.shard_index(*shard));
         let has = |at: &usize| self.shards[*at].partitions.contains_key(&id);

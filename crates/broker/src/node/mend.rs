@@ -83,6 +83,12 @@ impl Mending {
     }
 }
 
+/// A segment, for a person.
+fn named((partition, base): &(PartitionId, Offset)) -> String {
+    let (index, topic) = (partition.index, partition.topic.hex());
+    format!("partition {index} of topic {topic}: the segment from offset {} on", base.0)
+}
+
 impl Node {
     /// Damaged segments, as far as they were found and are not whole again.
     pub fn damaged_segments(&self) -> u64 {
@@ -97,8 +103,8 @@ impl Node {
         base: Offset,
         out: &mut Vec<Effect>,
     ) {
-        let holds = |shard: &&crate::shard::Shard| shard.partitions.contains_key(&partition);
-        let Some(shard) = self.shards.iter().find(holds) else { return };
+        let Some(at) = self.holder(partition) else { return };
+        let shard = &self.shards[at];
         let segment = shard.partitions[&partition].segment_of(base);
         if segment.is_none_or(|segment| segment.base_offset != base) {
             return; // it went between the plan of the read and the read
@@ -113,12 +119,7 @@ impl Node {
         mending
             .damaged
             .insert((partition, base), Damage { shard, due: now.mono, wait: RETRY_MIN, trouble: None });
-        let text = format!(
-            "partition {} of topic {}: the segment from offset {} on is damaged",
-            partition.index,
-            partition.topic.hex(),
-            base.0
-        );
+        let text = format!("{} is damaged", named(&(partition, base)));
         out.push(Effect::Log(LogLevel::Error, text));
         self.plan_upkeep(Some(now.mono));
     }
@@ -213,12 +214,7 @@ impl Node {
                 self.mending.damaged.remove(&key);
                 self.mending.mended_total += 1;
                 self.mending.brought_bytes_total += brought;
-                let text = format!(
-                    "partition {} of topic {}: the segment from offset {} on is whole again, {brought} bytes of it from other nodes",
-                    key.0.index,
-                    key.0.topic.hex(),
-                    key.1.0
-                );
+                let text = format!("{} is whole again, {brought} bytes of it from other nodes", named(&key));
                 out.push(Effect::Log(LogLevel::Warn, text));
             }
             Ok(Mended::Gone) => drop(self.mending.damaged.remove(&key)),
@@ -232,12 +228,7 @@ impl Node {
         damage.due = now.mono.plus(damage.wait);
         damage.wait = (2 * damage.wait).min(RETRY_MAX);
         if damage.trouble.is_none() {
-            let text = format!(
-                "partition {} of topic {}: the segment from offset {} on cannot be mended yet: {trouble}",
-                key.0.index,
-                key.0.topic.hex(),
-                key.1.0
-            );
+            let text = format!("{} cannot be mended yet: {trouble}", named(&key));
             out.push(Effect::Log(LogLevel::Error, text));
         }
         damage.trouble = Some(trouble);
