@@ -15,20 +15,33 @@ const STEP_BYTES_MAX: usize = 1 << 20;
 /// What a read counts for at least: to open a small segment is work too.
 const STEP_BYTES_MIN: usize = 64 << 10;
 /// Where a pass begins.
-const FIRST: (PartitionId, Offset) =
-    (PartitionId { topic: model::TopicId([0; 16]), index: i32::MIN }, Offset(0));
+const FIRST: Stretch = Stretch {
+    partition: PartitionId { topic: model::TopicId([0; 16]), index: i32::MIN },
+    offset: Offset(0),
+    until: None,
+};
+
+/// What comes next of a partition.
+#[derive(Clone, Copy)]
+struct Stretch {
+    partition: PartitionId,
+    offset: Offset,
+    /// Where the segments ended when the pass came to the partition; `None`: it has not come there yet. What is written behind it is
+    /// for the next pass: a scrub that is slower than its producers would never come to what follows.
+    until: Option<Offset>,
+}
 
 /// Where the scrub is.
 #[derive(Clone, Copy)]
 enum Place {
     /// Between two passes.
     Rests,
-    Segments(PartitionId, Offset),
+    Segments(Stretch),
     Log(Option<LogPlace>),
 }
 
 enum Reading {
-    Segment(SegmentRead),
+    Segment(SegmentRead, Offset),
     Log,
 }
 
@@ -95,15 +108,12 @@ impl Node {
         }
         let next = match self.scrub.at {
             Place::Rests => self.stretch_from(FIRST),
-            Place::Segments(partition, offset) => self.stretch_from((partition, offset)),
+            Place::Segments(stretch) => self.stretch_from(stretch),
             Place::Log(_) => None,
         };
         let id = self.next_job();
         let (at, job, reading) = match (next, self.scrub.at) {
-            (Some(read), _) => {
-                let at = Place::Segments(read.partition, read.offset);
-                (at, Job::Verify(read.clone()), Reading::Segment(read))
-            }
+            (Some((read, until)), at) => (at, Job::Verify(read.clone()), Reading::Segment(read, until)),
             (None, Place::Log(from)) => (self.scrub.at, Job::VerifyLog(from, STEP_BYTES_MAX), Reading::Log),
             (None, _) => (Place::Log(None), Job::VerifyLog(None, STEP_BYTES_MAX), Reading::Log),
         };
@@ -112,22 +122,25 @@ impl Node {
         None
     }
 
-    /// The first stretch that somebody may read, from a place on in the order of partitions and offsets.
-    fn stretch_from(&self, (partition, offset): (PartitionId, Offset)) -> Option<SegmentRead> {
-        let (mut from, mut offset) = (Bound::Included(partition), offset);
+    /// The first stretch that somebody may read, from a place on in the order of partitions and offsets, and where the pass leaves
+    /// that partition.
+    fn stretch_from(&self, from: Stretch) -> Option<(SegmentRead, Offset)> {
+        let mut at = Bound::Included(from.partition);
         loop {
-            let next = self
-                .shards
-                .iter()
-                .filter_map(|shard| shard.partitions.range((from, Bound::Unbounded)).next());
+            let next =
+                self.shards.iter().filter_map(|shard| shard.partitions.range((at, Bound::Unbounded)).next());
             let (id, found) = next.min_by_key(|(id, _)| **id)?;
-            let offset_here = if *id == partition { offset } else { Offset(0) };
-            let segment = found.segment_behind(offset_here.max(found.log.log_start));
-            if let Some(segment) = segment {
-                let offset = offset_here.max(found.log.log_start).max(segment.base_offset);
-                return Some(SegmentRead { partition: *id, segment, offset, bytes_max: STEP_BYTES_MAX });
+            let (mut offset, mut until) = (found.log.log_start, None);
+            if *id == from.partition {
+                (offset, until) = (offset.max(from.offset), from.until);
             }
-            (from, offset) = (Bound::Excluded(*id), Offset(0));
+            let until = until.unwrap_or(found.segments.last().map_or(Offset(0), |last| last.end_offset));
+            if let Some(segment) = found.segment_behind(offset).filter(|_| offset < until) {
+                let offset = offset.max(segment.base_offset);
+                let read = SegmentRead { partition: *id, segment, offset, bytes_max: STEP_BYTES_MAX };
+                return Some((read, until));
+            }
+            at = Bound::Excluded(*id);
         }
     }
 
@@ -144,13 +157,16 @@ impl Node {
         result: Result<Option<Offset>, JobError>,
         out: &mut Vec<Effect>,
     ) {
-        let Some((_, Reading::Segment(read))) = self.scrub.job.take_if(|(job, _)| *job == id) else { return };
+        let Some((_, Reading::Segment(read, until))) = self.scrub.job.take_if(|(job, _)| *job == id) else {
+            return;
+        };
         let end = read.segment.end_offset;
         let next = match result {
             Ok(next) => next.unwrap_or(end).max(read.offset.plus(1)),
             Err(_) => end, // the mend looks at the rest of the segment
         };
-        self.scrub.at = Place::Segments(read.partition, next);
+        self.scrub.at =
+            Place::Segments(Stretch { partition: read.partition, offset: next, until: Some(until) });
         self.has_read(now, read.segment.size as usize, out);
     }
 
