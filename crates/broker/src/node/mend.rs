@@ -174,11 +174,8 @@ impl Node {
         let id = self.next_job();
         self.mending.under_way = Some(UnderWay { key, shard, stage: Stage::Step(id) });
         let (partition, base_offset) = key;
-        let here = self.find_shard(shard).and_then(|at| self.shards[at].partitions.get(&partition));
-        let needed_from = match here {
-            Some(partition) if self.config.mutant != Some(Mutant::MendSkipsLacking) => {
-                partition.log.log_start
-            }
+        let needed_from = match self.find_shard(shard) {
+            Some(at) if self.config.mutant != Some(Mutant::MendSkipsLacking) => self.log_start(at, partition),
             _ => Offset(i64::MAX),
         };
         let step = SegmentMend { partition, base_offset, batches, needed_from, bytes_max: STEP_BYTES_MAX };
@@ -251,8 +248,8 @@ impl Node {
             self.mending.damaged.remove(&key);
             return;
         };
-        let log_start = self.shards[at].partitions.get(&key.0).map(|partition| partition.log.log_start);
-        if log_start.is_none_or(|start| start >= to) {
+        let log_start = self.log_start(at, key.0);
+        if log_start >= to {
             // Deleted since: the next checkpoint lets the segment go, if it is not needed for what lies behind.
             self.mending.under_way = None;
             return self.mend_failed(now, key, "what is lacking was deleted".into(), out);
@@ -276,11 +273,19 @@ impl Node {
         self.mending.throttle.take(bytes_max as usize);
         let number = self.next_pull();
         let state = self.shards[at].applied();
-        let pull = Pull { number, shard, partition: key.0, offset: from, bytes_max, state };
+        // What lies before the log start is needed no more, and others may have let it go.
+        let offset = from.max(log_start);
+        let pull = Pull { number, shard, partition: key.0, offset, bytes_max, state };
         out.push(Effect::Send { to: source, message: PeerMessage::Pull(pull) });
         let asked = asked.into_iter().chain([source]).collect();
         let stage = Stage::Lacks { from, to, asked, pull: Some((number, now.mono.plus(PULL_TIMEOUT))) };
         self.mending.under_way = Some(UnderWay { key, shard, stage });
+    }
+
+    /// Where a partition begins; behind everything, if it is gone.
+    fn log_start(&self, at: usize, partition: PartitionId) -> Offset {
+        let partition = self.shards[at].partitions.get(&partition);
+        partition.map_or(Offset(i64::MAX), |partition| partition.log.log_start)
     }
 
     /// Records that were pulled for the mend, if they were; gives others back.
@@ -300,11 +305,16 @@ impl Node {
             return Some(range);
         }
         let (key, shard, from, to, asked) = (*key, *shard, *from, *to, asked.clone());
-        let mut next = from;
+        let needed_from = self.find_shard(shard).map_or(from, |at| self.log_start(at, key.0));
+        let mut next = None;
         let fits = |batch: &StoredBatch| {
-            let follows = batch.base_offset == next && batch.next_offset() <= to && batch.is_intact();
-            next = if follows { batch.next_offset() } else { next };
-            follows
+            let follows = match next {
+                None => batch.base_offset == from || (from..=needed_from).contains(&batch.base_offset),
+                Some(next) => batch.base_offset == next,
+            };
+            let fits = follows && batch.next_offset() <= to && batch.is_intact();
+            next = Some(batch.next_offset());
+            fits
         };
         let asked_for = self.config.pull_bytes as usize;
         let came = range.batches.iter().map(StoredBatch::size).sum();

@@ -45,6 +45,8 @@ fn seeds_that_found_something_stay_clean() {
         (3, 42222),
         // The log was written anew without that of a shard which the catalogue did not know yet.
         (3, 30),
+        // Others had let go what lay before the log start: a damaged segment that reached across it stayed as it was.
+        (3, 548),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);
