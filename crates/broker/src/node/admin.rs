@@ -17,10 +17,30 @@ pub(super) struct Changes {
 }
 
 impl Node {
-    /// Runs a change now, behind those that wait, or at the controller.
+    /// Passes a change on to the controller. There it runs once a majority has said that it is the controller still: one that was
+    /// voted out and does not know would refuse what the catalogue has had since, or call known what is gone.
     pub(super) fn change(&mut self, now: Now, token: Token, request: Request, out: &mut Vec<Effect>) {
         if !self.is_controller() {
             self.pass_on(now, token, request, out);
+        } else if self.is_alone() || self.frozen.is_some() {
+            self.change_confirmed(now, token, request, out);
+        } else if self.confirming() < QUEUE_MAX {
+            self.confirm_change(token, request);
+        } else {
+            self.run_change_refused(token, request, out);
+        }
+    }
+
+    /// Runs a change now or behind those that wait.
+    pub(super) fn change_confirmed(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: Request,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.is_controller() {
+            self.refuse_change(token, &request, ErrorCode::NotController, out);
         } else if self.may_change() && self.changes.waiting.is_empty() {
             self.run_change(now, token, request, out);
         } else if self.changes.waiting.len() < QUEUE_MAX {

@@ -20,10 +20,17 @@ pub(super) struct Confirming {
 
 /// A request that waits for some shards.
 struct Gate {
-    connection: ConnectionId,
-    client: Arc<ClientInfo>,
+    asker: Asker,
     request: Request,
     remaining: usize,
+}
+
+/// On whose behalf a request waits.
+enum Asker {
+    /// A client, on the leader of what it asks about.
+    Client(ConnectionId, Arc<ClientInfo>),
+    /// A client or another node, on the controller: the catalogue shall change.
+    Change,
 }
 
 /// One shard's questions.
@@ -34,6 +41,15 @@ struct Asking {
     under_way: Option<(u64, Vec<Token>)>,
     /// Confirmed, once the state contains so much of the log.
     confirmed: BTreeMap<LogIndex, Vec<Token>>,
+}
+
+impl Confirming {
+    fn keep(&mut self, token: Token, shards: &BTreeSet<usize>, gate: Gate) {
+        for at in shards {
+            self.shards.entry(*at).or_default().next.push(token);
+        }
+        self.gates.insert(token, gate);
+    }
 }
 
 impl Node {
@@ -53,12 +69,20 @@ impl Node {
         if shards.is_empty() {
             return Some(request);
         }
-        for at in &shards {
-            self.confirming.shards.entry(*at).or_default().next.push(token);
-        }
-        let gate = Gate { connection, client: client.clone(), request, remaining: shards.len() };
-        self.confirming.gates.insert(token, gate);
+        let asker = Asker::Client(connection, client.clone());
+        self.confirming.keep(token, &shards, Gate { asker, request, remaining: shards.len() });
         None
+    }
+
+    /// Keeps a change until a majority has said that this node is still the controller.
+    pub(super) fn confirm_change(&mut self, token: Token, request: Request) {
+        let gate = Gate { asker: Asker::Change, request, remaining: 1 };
+        self.confirming.keep(token, &BTreeSet::from([0]), gate);
+    }
+
+    /// Requests that wait for confirmation.
+    pub(super) fn confirming(&self) -> usize {
+        self.confirming.gates.len()
     }
 
     /// The shards that a request wants current news of.
@@ -135,7 +159,12 @@ impl Node {
             gate.remaining -= 1;
             if gate.remaining == 0 {
                 let gate = self.confirming.gates.remove(&token).expect("looked at");
-                self.carry_out(now, token, gate.connection, gate.client, gate.request, out);
+                match gate.asker {
+                    Asker::Client(connection, client) => {
+                        self.carry_out(now, token, connection, client, gate.request, out);
+                    }
+                    Asker::Change => self.change_confirmed(now, token, gate.request, out),
+                }
             }
         }
     }

@@ -45,6 +45,8 @@ fn seeds_that_found_something_stay_clean() {
         (3, 42222),
         // The log was written anew without that of a shard which the catalogue did not know yet.
         (3, 30),
+        // A controller that had been stopped and voted out refused to delete a topic that it had not heard of.
+        (3, 1344),
         // Others had let go what lay before the log start: a damaged segment that reached across it stayed as it was.
         (3, 548),
     ];

@@ -277,6 +277,36 @@ fn a_deletion_waits_for_the_nodes_that_have_it() {
     assert!(c.created(topic("a", 1, 1)).refusal.is_ok());
 }
 
+/// A process that was stopped for a while takes itself for the controller when it goes on: it says nothing about a catalogue that has
+/// moved on meanwhile.
+#[test]
+fn a_controller_that_was_voted_out_refuses_nothing() {
+    let mut c = Cluster::new(10);
+    c.all_ready();
+    let controls = |c: &Cluster, node: usize| c.places[node].node.as_ref().is_some_and(Node::is_controller);
+    let old = (0..3).find(|node| controls(&c, *node)).expect("a controller");
+    let stopped = c.places[old].node.take();
+    let next = |c: &Cluster| (0..3).find(|node| controls(c, *node));
+    c.until("another controller", |c| next(c).is_some());
+    let (new, timeout) = (next(&c).expect("just seen"), Duration::from_secs(5));
+    let create = CreateTopics { topics: vec![topic("new", 1, 1)], validate_only: false, timeout };
+    let creation = c.ask(new, Request::CreateTopics(create));
+    c.until("a creation", |c| {
+        c.places[new].node.as_ref().is_some_and(|node| node.catalog.by_name("new").is_some())
+    });
+    c.places[old].node = stopped;
+    assert!(controls(&c, old), "it has not heard of it");
+    let delete = DeleteTopics { topics: vec![TopicRef::Name("new".into())], timeout };
+    let deletion = c.ask(old, Request::DeleteTopics(delete));
+    c.until("answers", |c| c.replies.contains_key(&creation) && c.replies.contains_key(&deletion));
+    match c.replies.remove(&deletion) {
+        Some(Response::DeleteTopics(response)) => {
+            assert_eq!(response.topics[0].refusal.code, ErrorCode::NotController);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A node that comes to lead a shard in which a newer catalogue than its own has deleted a topic does not create it again.
 #[test]
 fn who_leads_with_an_old_catalogue_brings_nothing_back() {
