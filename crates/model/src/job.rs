@@ -155,7 +155,7 @@ pub struct SegmentMend {
     pub partition: PartitionId,
     /// Names the segment.
     pub base_offset: Offset,
-    /// Consecutive batches from where the last step said that something is lacking; none in the first step.
+    /// Consecutive batches, the first holds the offset that was lacking after the last step; none in the first step.
     pub batches: Vec<StoredBatch>,
     /// Nobody reads below this offset, the log start: what is lacking there stays away.
     pub needed_from: Offset,
@@ -199,7 +199,7 @@ pub enum DamagedFile {
 pub enum Mended {
     /// There is more to copy: go on.
     Copied,
-    /// No whole block holds these offsets: `from` up to, and without, `to`.
+    /// No whole block holds these offsets, and they are needed: `from` up to, and without, `to`.
     Lacks {
         /// The first.
         from: Offset,

@@ -11,7 +11,7 @@ use crate::event::{Effect, LogLevel};
 use crate::mutant::Mutant;
 use crate::peer::{PeerMessage, Pull, Range};
 use model::job::{Job, JobError, JobId, Mended, SegmentMend};
-use model::{Mono, NodeId, Now, Offset, PartitionId, ShardId, StoredBatch};
+use model::{Mono, NodeId, Now, Offset, PartitionId, StoredBatch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -35,7 +35,6 @@ pub(super) struct Mending {
 }
 
 struct Damage {
-    shard: ShardId,
     /// Not before.
     due: Mono,
     /// How long the next wait is.
@@ -46,14 +45,13 @@ struct Damage {
 
 struct UnderWay {
     key: (PartitionId, Offset),
-    shard: ShardId,
     stage: Stage,
 }
 
 enum Stage {
     /// A step is being made.
     Step(JobId),
-    /// No whole block holds these offsets.
+    /// No whole block holds these offsets, and they are needed.
     Lacks { from: Offset, to: Offset, asked: BTreeSet<NodeId>, pull: Option<(u64, Mono)> },
 }
 
@@ -104,21 +102,17 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let Some(at) = self.holder(partition) else { return };
-        let shard = &self.shards[at];
-        let segment = shard.partitions[&partition].segment_of(base);
+        let segment = self.shards[at].partitions[&partition].segment_of(base);
         if segment.is_none_or(|segment| segment.base_offset != base) {
             return; // it went between the plan of the read and the read
         }
-        let shard = shard.id;
         let mending = &mut self.mending;
         let is_known = mending.damaged.contains_key(&(partition, base));
         let is_forgotten = self.config.mutant == Some(Mutant::DamageForgotten);
         if is_known || mending.damaged.len() >= DAMAGED_MAX || is_forgotten {
             return;
         }
-        mending
-            .damaged
-            .insert((partition, base), Damage { shard, due: now.mono, wait: RETRY_MIN, trouble: None });
+        mending.damaged.insert((partition, base), Damage { due: now.mono, wait: RETRY_MIN, trouble: None });
         let text = format!("{} is damaged", named(&(partition, base)));
         out.push(Effect::Log(LogLevel::Error, text));
         self.plan_upkeep(Some(now.mono));
@@ -147,11 +141,11 @@ impl Node {
     fn mend(&mut self, now: Now, out: &mut Vec<Effect>) -> Option<Mono> {
         if self.mending.under_way.is_none() {
             let first = self.mending.damaged.iter().min_by_key(|(_, damage)| damage.due);
-            let (key, shard, due) = first.map(|(key, damage)| (*key, damage.shard, damage.due))?;
+            let (key, due) = first.map(|(key, damage)| (*key, damage.due))?;
             if now.mono < due {
                 return Some(due);
             }
-            self.mend_step(key, shard, Vec::new(), out);
+            self.mend_step(key, Vec::new(), out);
         }
         self.ask_for_lacking(now, out);
         match &self.mending.under_way {
@@ -164,17 +158,11 @@ impl Node {
         }
     }
 
-    fn mend_step(
-        &mut self,
-        key: (PartitionId, Offset),
-        shard: ShardId,
-        batches: Vec<StoredBatch>,
-        out: &mut Vec<Effect>,
-    ) {
+    fn mend_step(&mut self, key: (PartitionId, Offset), batches: Vec<StoredBatch>, out: &mut Vec<Effect>) {
         let id = self.next_job();
-        self.mending.under_way = Some(UnderWay { key, shard, stage: Stage::Step(id) });
+        self.mending.under_way = Some(UnderWay { key, stage: Stage::Step(id) });
         let (partition, base_offset) = key;
-        let needed_from = match self.find_shard(shard) {
+        let needed_from = match self.holder(partition) {
             Some(at) if self.config.mutant != Some(Mutant::MendSkipsLacking) => self.log_start(at, partition),
             _ => Offset(i64::MAX),
         };
@@ -200,12 +188,12 @@ impl Node {
         if !self.is_mend(id) {
             return;
         }
-        let UnderWay { key, shard, .. } = self.mending.under_way.take().expect("just looked at");
+        let UnderWay { key, .. } = self.mending.under_way.take().expect("just looked at");
         match result {
-            Ok(Mended::Copied) => self.mend_step(key, shard, Vec::new(), out),
+            Ok(Mended::Copied) => self.mend_step(key, Vec::new(), out),
             Ok(Mended::Lacks { from, to }) => {
                 let stage = Stage::Lacks { from, to, asked: BTreeSet::new(), pull: None };
-                self.mending.under_way = Some(UnderWay { key, shard, stage });
+                self.mending.under_way = Some(UnderWay { key, stage });
             }
             Ok(Mended::Whole { brought }) => {
                 self.mending.damaged.remove(&key);
@@ -233,7 +221,7 @@ impl Node {
 
     /// Asks one replica after the other for what is lacking.
     fn ask_for_lacking(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Some(UnderWay { key, shard, stage: Stage::Lacks { from, to, asked, pull } }) =
+        let Some(UnderWay { key, stage: Stage::Lacks { from, to, asked, pull } }) =
             &mut self.mending.under_way
         else {
             return;
@@ -241,19 +229,18 @@ impl Node {
         if pull.is_some_and(|(_, until)| now.mono < until) {
             return;
         }
-        let (key, shard, from, to) = (*key, *shard, *from, *to);
+        let (key, from, to) = (*key, *from, *to);
         let asked = std::mem::take(asked);
-        let Some(at) = self.find_shard(shard) else {
+        let Some(at) = self.holder(key.0) else {
             self.mending.under_way = None;
             self.mending.damaged.remove(&key);
             return;
         };
-        let log_start = self.log_start(at, key.0);
-        if log_start >= to {
-            // Deleted since: the next checkpoint lets the segment go, if it is not needed for what lies behind.
-            self.mending.under_way = None;
-            return self.mend_failed(now, key, "what is lacking was deleted".into(), out);
+        if from < self.log_start(at, key.0) {
+            // Less is needed than was, and others may have let the rest go.
+            return self.mend_step(key, Vec::new(), out);
         }
+        let shard = self.shards[at].id;
         let replicas = self.replicas(shard).into_iter();
         let source = replicas
             .filter(|node| *node != self.config.node && self.is_alive(*node))
@@ -266,26 +253,23 @@ impl Node {
         };
         if self.mending.throttle.opens_at(now.mono).is_some() {
             let stage = Stage::Lacks { from, to, asked, pull: None };
-            self.mending.under_way = Some(UnderWay { key, shard, stage });
+            self.mending.under_way = Some(UnderWay { key, stage });
             return;
         }
         let bytes_max = self.config.pull_bytes;
         self.mending.throttle.take(bytes_max as usize);
         let number = self.next_pull();
         let state = self.shards[at].applied();
-        // What lies before the log start is needed no more, and others may have let it go.
-        let offset = from.max(log_start);
-        let pull = Pull { number, shard, partition: key.0, offset, bytes_max, state };
+        let pull = Pull { number, shard, partition: key.0, offset: from, bytes_max, state };
         out.push(Effect::Send { to: source, message: PeerMessage::Pull(pull) });
         let asked = asked.into_iter().chain([source]).collect();
         let stage = Stage::Lacks { from, to, asked, pull: Some((number, now.mono.plus(PULL_TIMEOUT))) };
-        self.mending.under_way = Some(UnderWay { key, shard, stage });
+        self.mending.under_way = Some(UnderWay { key, stage });
     }
 
-    /// Where a partition begins; behind everything, if it is gone.
+    /// Where a partition begins that the shard has.
     fn log_start(&self, at: usize, partition: PartitionId) -> Offset {
-        let partition = self.shards[at].partitions.get(&partition);
-        partition.map_or(Offset(i64::MAX), |partition| partition.log.log_start)
+        self.shards[at].partitions[&partition].log.log_start
     }
 
     /// Records that were pulled for the mend, if they were; gives others back.
@@ -296,20 +280,18 @@ impl Node {
         out: &mut Vec<Effect>,
     ) -> Option<Range> {
         let mend = self.mending.under_way.as_ref();
-        let Some(UnderWay { key, shard, stage: Stage::Lacks { from, to, asked, pull: Some((number, _)) } }) =
-            mend
+        let Some(UnderWay { key, stage: Stage::Lacks { from, to, asked, pull: Some((number, _)) } }) = mend
         else {
             return Some(range);
         };
         if *number != range.number {
             return Some(range);
         }
-        let (key, shard, from, to, asked) = (*key, *shard, *from, *to, asked.clone());
-        let needed_from = self.find_shard(shard).map_or(from, |at| self.log_start(at, key.0));
+        let (key, from, to, asked) = (*key, *from, *to, asked.clone());
         let mut next = None;
         let fits = |batch: &StoredBatch| {
             let follows = match next {
-                None => batch.base_offset == from || (from..=needed_from).contains(&batch.base_offset),
+                None => (batch.base_offset..batch.next_offset()).contains(&from),
                 Some(next) => batch.base_offset == next,
             };
             let fits = follows && batch.next_offset() <= to && batch.is_intact();
@@ -322,10 +304,10 @@ impl Node {
         self.mending.throttle.correct(asked_for, came);
         if batches.is_empty() {
             let stage = Stage::Lacks { from, to, asked, pull: None };
-            self.mending.under_way = Some(UnderWay { key, shard, stage });
+            self.mending.under_way = Some(UnderWay { key, stage });
             self.plan_upkeep(Some(now.mono));
         } else {
-            self.mend_step(key, shard, batches, out);
+            self.mend_step(key, batches, out);
         }
         None
     }

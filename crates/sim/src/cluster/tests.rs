@@ -49,6 +49,8 @@ fn seeds_that_found_something_stay_clean() {
         (3, 1344),
         // Others had let go what lay before the log start: a damaged segment that reached across it stayed as it was.
         (3, 548),
+        // A mend passed over what nobody reads any more, and put what stood before it and behind it into one block.
+        (3, 8091),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);

@@ -259,7 +259,8 @@ impl Stretch {
         self.at += batch.size() as u64;
     }
 
-    fn close(&mut self) {
+    /// The next batch begins a block.
+    pub fn close(&mut self) {
         if let Some((place, header)) = self.open.take() {
             header.write(&mut self.copied[place..place + BLOCK_HEADER_BYTES]);
             self.blocks.push(header);

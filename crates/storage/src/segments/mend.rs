@@ -144,7 +144,7 @@ impl<D: Disk> Segments<D> {
         let mut bytes = 0;
         for batch in job.batches {
             if mending.next < batch.base_offset && batch.base_offset <= job.needed_from {
-                (mending.next, mending.is_shorter) = (batch.base_offset, true);
+                mending.pass(&mut stretch, batch.base_offset);
             }
             if batch.base_offset != mending.next || batch.next_offset() > meta.end_offset {
                 return Ok(Err(format!(
@@ -173,15 +173,15 @@ impl<D: Disk> Segments<D> {
                     mending.holes.push((mending.old_end, position.saturating_sub(mending.old_end)));
                     mending.old_end = mending.old_end.max(position);
                     if to <= job.needed_from {
-                        (mending.next, mending.is_shorter) = (to, true);
+                        mending.pass(&mut stretch, to);
                         continue;
                     }
-                    break Some(Mended::Lacks { from: mending.next, to });
+                    break Some(Mended::Lacks { from: mending.next.max(job.needed_from), to });
                 }
             }
         };
         if mended.is_none() {
-            mem::take(&mut mending.pending).iter().for_each(|batch| stretch.push(batch));
+            mending.flush(&mut stretch);
         }
         let end = stretch.finish();
         mending.staged.write_at(stretch.start(), &stretch.slices())?;
@@ -272,11 +272,22 @@ impl<F: DiskFile> Mending<F> {
     fn push(&mut self, stretch: &mut Stretch, batch: StoredBatch) {
         let pending: usize = self.pending.iter().map(StoredBatch::size).sum();
         if pending + batch.size() > BLOCK_BYTES {
-            mem::take(&mut self.pending).iter().for_each(|batch| stretch.push(batch));
+            self.flush(stretch);
         }
         self.next = batch.next_offset();
         self.batch_bytes += batch.size() as u64;
         self.pending.push(batch);
+    }
+
+    fn flush(&mut self, stretch: &mut Stretch) {
+        mem::take(&mut self.pending).iter().for_each(|batch| stretch.push(batch));
+    }
+
+    /// Leaves out what nobody reads, up to this offset. The offsets of one block follow each other: the next one begins here.
+    fn pass(&mut self, stretch: &mut Stretch, to: Offset) {
+        self.flush(stretch);
+        stretch.close();
+        (self.next, self.is_shorter) = (to, true);
     }
 
     /// The damaged file's block that begins with this offset, if it is whole.
