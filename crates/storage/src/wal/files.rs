@@ -4,6 +4,7 @@
 use crate::disk::{Disk, DiskFile};
 use crate::layout::{ZEROS, read};
 use crate::wal::format::{BadHeader, FILE_HEADER_BYTES, FileHeader, SHARD_ROW_BYTES};
+use model::limits::COMMIT_ALIGN_BYTES;
 use std::io::{self, IoSlice};
 
 /// The directory of the WAL.
@@ -53,14 +54,15 @@ pub fn names<D: Disk>(disk: &D) -> io::Result<Names> {
     Ok(names)
 }
 
-/// Reads a file's header, all of its table.
+/// Reads a file's header, all of its table. Most tables end in the first commit unit.
 pub fn read_header<F: DiskFile>(file: &F) -> io::Result<Result<FileHeader, BadHeader>> {
-    let fixed = read(file, 0, FILE_HEADER_BYTES)?;
-    let count = match FileHeader::shard_count(&fixed) {
-        Ok(count) => count,
+    let first = read(file, 0, COMMIT_ALIGN_BYTES)?;
+    let size = match FileHeader::shard_count(&first) {
+        Ok(count) => FILE_HEADER_BYTES + count * SHARD_ROW_BYTES,
         Err(bad) => return Ok(Err(bad)),
     };
-    Ok(FileHeader::decode(&read(file, 0, FILE_HEADER_BYTES + count * SHARD_ROW_BYTES)?))
+    let whole = if size > COMMIT_ALIGN_BYTES { read(file, 0, size)? } else { first };
+    Ok(FileHeader::decode(&whole))
 }
 
 /// A preallocated file that waits to be used.

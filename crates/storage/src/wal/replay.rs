@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// Bytes read at a time: at first, and at most. Most files end soon after they begin, or go on to their end.
-const WINDOW_BYTES_FIRST: usize = 64 << 10;
+const WINDOW_BYTES_FIRST: usize = 16 << 10;
 const WINDOW_BYTES_MAX: usize = 1 << 20;
 /// Bytes read at a time where only claims are looked for.
 const CLAIMS_BYTES: usize = 128 << 10;
