@@ -247,14 +247,14 @@ pub fn write<D: Disk>(
     mutant: Option<Mutant>,
 ) -> Result<(), Failed> {
     let path = SLOTS[slot];
-    let is_new = !disk.exists(path).map_err(Failed::Before)?;
     let head = encode(content);
     reserve(disk, SLOTS[1 - slot], size(content, &head)).map_err(Failed::Before)?;
-    write_to(disk, path, is_new, (content, &head), mutant)?;
-    if is_new && mutant != Some(Mutant::DirectoryNotSynced) {
-        disk.sync_dir("").map_err(Failed::Sync)?;
+    if !disk.exists(path).map_err(Failed::Before)? {
+        // A name that an attempt without space leaves behind would be there, and durable only by chance.
+        return place(disk, slot, (content, &head), mutant);
     }
-    Ok(())
+    let file = disk.open(path).map_err(Failed::Before)?;
+    fill(&file, (content, &head), mutant)
 }
 
 /// Space in the other slot, if there is one, for the next checkpoint: one that only lets segments go never lacks it.
@@ -276,27 +276,38 @@ fn size(content: &Content, head: &[u8]) -> u64 {
 /// Replaces a slot in one step by the same content, durable: for a slot that may only be in the page cache (rule 2).
 /// Neither the other slot nor this one is ever without its content meanwhile.
 pub fn settle<D: Disk>(disk: &D, slot: usize, content: &Content) -> Result<(), Failed> {
-    const SETTLING: &str = "checkpoint.new";
-    write_to(disk, SETTLING, true, (content, &encode(content)), None)?;
-    disk.rename(SETTLING, SLOTS[slot]).map_err(Failed::Before)?;
-    disk.sync_dir("").map_err(Failed::Sync)
+    place(disk, slot, (content, &encode(content)), None)
 }
 
-fn write_to<D: Disk>(
+/// Gives a slot's name to a file that is whole and durable.
+fn place<D: Disk>(
     disk: &D,
-    path: &str,
-    is_new: bool,
+    slot: usize,
+    whole: (&Content, &[u8]),
+    mutant: Option<Mutant>,
+) -> Result<(), Failed> {
+    const STAGED: &str = "checkpoint.new";
+    let file = disk.create(STAGED).map_err(Failed::Before)?;
+    fill(&file, whole, mutant)?;
+    disk.rename(STAGED, SLOTS[slot]).map_err(Failed::Before)?;
+    if mutant != Some(Mutant::DirectoryNotSynced) {
+        disk.sync_dir("").map_err(Failed::Sync)?;
+    }
+    Ok(())
+}
+
+fn fill<F: DiskFile>(
+    file: &F,
     (content, head): (&Content, &[u8]),
     mutant: Option<Mutant>,
 ) -> Result<(), Failed> {
-    let file = if is_new { disk.create(path) } else { disk.open(path) }.map_err(Failed::Before)?;
     file.allocate(size(content, head)).map_err(Failed::Before)?;
     let states = content.shards.iter().filter(|shard| !shard.state.is_empty());
     let pieces: Vec<IoSlice<'_>> =
         std::iter::once(IoSlice::new(head)).chain(states.map(|shard| IoSlice::new(&shard.state))).collect();
     file.write_at(0, &pieces).map_err(Failed::Before)?;
     if mutant != Some(Mutant::CheckpointNotSynced) {
-        sync(&file, mutant).map_err(Failed::Sync)?;
+        sync(file, mutant).map_err(Failed::Sync)?;
     }
     Ok(())
 }

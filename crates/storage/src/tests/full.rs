@@ -143,6 +143,31 @@ fn without_a_second_slot_a_deletion_waits_for_space() {
     assert!(!is_there(&disk, GONE, 0));
 }
 
+/// The slot that an attempt without space had made was taken for one with a durable name.
+#[test]
+fn a_first_checkpoint_is_durable_after_attempts_without_space() {
+    for (checkpoints, after) in (0..2).flat_map(|checkpoints| (1..40).map(move |after| (checkpoints, after)))
+    {
+        let disk = MemoryDisk::default();
+        let mut node = node(&disk, checkpoints, None);
+        disk.fail_after(after, Fault::NoSpace);
+        let first = node.segments.checkpoint(next(checkpoints));
+        disk.heal();
+        if first.is_err() {
+            node.segments.checkpoint(next(checkpoints)).expect("space has come");
+        }
+        for cut in 0..12 {
+            let node = opened(&disk.after_power_cut(cut), None);
+            assert_eq!(node.recovered.damage, None);
+            assert_eq!(
+                node.recovered.shards,
+                state(2),
+                "{checkpoints} before, no space from call {after} on"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_device_that_fails_while_it_lets_go_is_final() {
     let disk = MemoryDisk::default();
