@@ -50,7 +50,7 @@ impl World {
         live.all(|live| Some(live.node().level()) == spoken)
     }
 
-    fn are_abreast(&self) -> bool {
+    pub(super) fn are_abreast(&self) -> bool {
         let all_live = self.hosts.iter().all(|host| host.live.is_some());
         all_live && self.heads().values().all(|heads| heads.iter().all(|head| *head == heads[0]))
     }

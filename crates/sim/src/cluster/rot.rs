@@ -62,8 +62,13 @@ impl World {
             return;
         }
         self.counters.count("world: segment damaged");
+        self.harmed = Some(self.harmed_now(at));
+    }
+
+    fn harmed_now(&self, at: HostIndex) -> Harmed {
+        let host = &self.hosts[at];
         let passes = host.live.as_ref().map_or(0, |live| live.node().scrub_passes());
-        self.harmed = Some(Harmed { at, life: host.life, passes });
+        Harmed { at, life: host.life, passes }
     }
 
     /// Whether a client may meet damage.
@@ -91,6 +96,9 @@ impl World {
             let mut live = world.hosts.iter().map(|host| host.live.as_ref());
             live.all(|live| live.is_some_and(|live| live.lanes[Lane::Segments as usize].is_idle()))
         };
+        // What a replica holds that has no state for it yet is read when it has: the passes up to then do not count.
+        self.until(self.queue.now().plus(HEALED_MAX), World::are_abreast)?;
+        self.harmed = self.harmed.map(|harmed| self.harmed_now(harmed.at));
         let end = self.queue.now().plus(HEALED_MAX);
         if !self.until(end, |world| world.is_mended() && is_still(world))? {
             let status = self.status();
