@@ -287,21 +287,26 @@ fn what_nobody_reads_may_stay_away() {
     let mut damages: Vec<Box<dyn Fn(&MemoryDisk)>> = vec![Box::new(cut)];
     damages.extend((0..size).step_by(4999).map(|at| Box::new(rotten(at)) as Box<dyn Fn(&MemoryDisk)>));
     let mut stayed_away = 0;
-    for (damage, from) in damages.iter().flat_map(|damage| (0..ALL).map(move |from| (damage, from))) {
+    let all = damages.iter().enumerate().flat_map(|damage| (0..ALL).map(move |from| (damage, from)));
+    for ((nth, damage), from) in all {
         let (disk, mut node) = with_segment();
         damage(&disk);
         let readable: Vec<bool> = (0..ALL).map(|offset| read(&node, offset).is_some()).collect();
         let mut batches = Vec::new();
-        loop {
+        let brought = loop {
             match step_from(&mut node, std::mem::take(&mut batches), from).expect("a step") {
                 Mended::Lacks { from: lacking, to } => {
                     assert!(lacking.0 >= from, "{lacking:?} is not needed");
                     batches = stored(lacking.0, to.0);
                 }
                 Mended::Copied => {}
-                Mended::Whole { .. } => break,
+                Mended::Whole { brought } => break brought,
                 Mended::Gone => panic!("it is there"),
             }
+        };
+        if nth == 0 {
+            assert!(brought > 0, "its end is cut off");
+            assert!(from < 5 || read(&node, from - 1).is_none(), "it was lacking and nobody brought it");
         }
         for offset in 0..ALL {
             let found = read(&node, offset);
