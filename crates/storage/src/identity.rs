@@ -1,10 +1,10 @@
 //! Whose disk this is: cluster, node and incarnation, written before anything else and again at each start, so that
 //! peers can tell an old image that was put back (rule 14).
 
-use crate::disk::{Disk, DiskFile};
-use crate::layout::{FORMAT_VERSION, Fields, is_sealed, read, seal};
+use crate::disk::Disk;
+use crate::layout::{FORMAT_VERSION, Fields, is_sealed, read, replace, seal};
 use model::NodeId;
-use std::io::{self, IoSlice};
+use std::io;
 
 /// Path of the file.
 pub const PATH: &str = "identity";
@@ -79,9 +79,5 @@ pub fn load<D: Disk>(disk: &D) -> Result<Identity, Unreadable> {
 
 /// Writes the file, durable, in one step.
 pub fn store<D: Disk>(disk: &D, identity: &Identity) -> io::Result<()> {
-    let file = disk.create(PATH_NEW)?;
-    file.write_at(0, &[IoSlice::new(&identity.encode())])?;
-    file.sync_data()?;
-    disk.rename(PATH_NEW, PATH)?;
-    disk.sync_dir("")
+    replace(disk, PATH_NEW, PATH, &identity.encode())
 }

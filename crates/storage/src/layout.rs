@@ -5,8 +5,8 @@ use model::Buffers;
 use model::limits::COMMIT_ALIGN_BYTES;
 use std::sync::Arc;
 
-use crate::disk::DiskFile;
-use std::io;
+use crate::disk::{Disk, DiskFile};
+use std::io::{self, IoSlice};
 
 /// Version of every format in this room; a file with another one is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -76,6 +76,15 @@ pub fn read<F: DiskFile>(file: &F, offset: u64, size: usize) -> io::Result<Bytes
     let count = file.read_at(offset, &mut buffer)?;
     buffer.truncate(count);
     Ok(buffer.freeze())
+}
+
+/// Writes a small file anew, durable, in one step: aside, under `staged`, then it takes the name.
+pub fn replace<D: Disk>(disk: &D, staged: &str, path: &str, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.create(staged)?;
+    file.write_at(0, &[IoSlice::new(bytes)])?;
+    file.sync_data()?;
+    disk.rename(staged, path)?;
+    disk.sync_dir("")
 }
 
 /// Like `read`, taking the whole commit units around what is wanted into aligned memory of `buffers`: for files opened

@@ -6,7 +6,7 @@ use crate::checkpoint::{self, Content, SLOTS, Slot};
 use crate::disk::{Disk, DiskFile};
 use crate::identity;
 use crate::known::Known;
-use crate::layout::read;
+use crate::layout::{read, replace};
 use crate::open::{OpenError, coordinates, find_checkpoint};
 use crate::sweep::quarantine;
 use crate::wal::files;
@@ -15,7 +15,7 @@ use crate::wal::{Start, Wal, WalSizes};
 use model::ShardId;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 
 const LOSSES: &str = "losses";
@@ -172,9 +172,5 @@ fn record<D: Disk>(disk: &D, plan: &Plan) -> io::Result<()> {
         text.push_str(&format!("; shard {shard} kept up to {kept_upto}, was at least {was_at_least}"));
     }
     text.push('\n');
-    let file = disk.create(NEW)?;
-    file.write_at(0, &[IoSlice::new(text.as_bytes())])?;
-    file.sync_data()?;
-    disk.rename(NEW, LOSSES)?;
-    disk.sync_dir("")
+    replace(disk, NEW, LOSSES, text.as_bytes())
 }
