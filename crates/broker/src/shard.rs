@@ -128,6 +128,8 @@ pub struct Shard {
     pub coordinator: Coordinator,
     /// This node leads and its state contains everything before its term.
     pub serving: bool,
+    /// While it serves: the first entry of its term. Of a replica that lacks it nothing is known.
+    pub led_from: LogIndex,
     /// Since it serves, its partitions were brought to agree with the catalogue.
     pub reconciled: bool,
     /// Most producer states in its partitions; beyond it new producers are refused.
@@ -156,6 +158,7 @@ impl Shard {
             partitions: BTreeMap::new(),
             coordinator,
             serving: false,
+            led_from: LogIndex(0),
             reconciled: false,
             producers_max: PRODUCERS_MAX,
             producers: 0,
@@ -387,7 +390,7 @@ impl Shard {
             return Ok(());
         }
         if entry.descriptor.is_empty() {
-            self.on_first_entry_of_term(entry.term, out);
+            self.on_first_entry_of_term(entry.term, entry.index, out);
             return Ok(());
         }
         let descriptor = Descriptor::decode(&entry.descriptor)?;
@@ -408,13 +411,13 @@ impl Shard {
         Ok(())
     }
 
-    fn on_first_entry_of_term(&mut self, term: Term, out: &mut Vec<Applied>) {
+    fn on_first_entry_of_term(&mut self, term: Term, index: LogIndex, out: &mut Vec<Applied>) {
         if self.mutant != Some(Mutant::EpochNotBumped) || self.epoch.0 < 0 {
             self.epoch.0 += 1;
         }
         if self.group.is_leader() && self.group.term() == term {
             self.forget_proposed();
-            self.serving = true;
+            (self.serving, self.led_from) = (true, index);
             out.push(Applied::Serving);
         }
     }

@@ -153,7 +153,7 @@ impl Node {
 
     /// Replicas that have what was committed a second ago, this one included.
     fn in_sync(&self, at: usize) -> Vec<NodeId> {
-        let mark = self.peers.marks[at][0];
+        let mark = self.mark(at);
         let keeps_up = |node: &NodeId, matched: LogIndex| {
             *node == self.config.node
                 || matched >= mark && self.peers.others.get(node).is_some_and(|peer| !peer.is_gone)
@@ -163,6 +163,11 @@ impl Node {
         let mut nodes: Vec<NodeId> = nodes.collect();
         nodes.sort_unstable();
         nodes
+    }
+
+    /// What a replica must have to be taken for one that keeps up with this leader.
+    pub(super) fn mark(&self, at: usize) -> LogIndex {
+        self.peers.marks[at][0].max(self.shards[at].led_from)
     }
 
     /// Whether a peer is taken for alive.

@@ -101,3 +101,42 @@ fn each_partition_of_a_request_is_answered_for_itself() {
     let told: Vec<_> = told.map(|told| (told.refusal.code, told.base_offset)).collect();
     assert_eq!(told, [(ErrorCode::RequestTimedOut, -1), (ErrorCode::None, 0)]);
 }
+
+/// Whoever leads in a process that has just started knows nothing of the others: a replica that is behind is not in sync until it
+/// says so, and nobody says meanwhile that the next node may go down.
+#[test]
+fn a_new_leader_takes_nobody_for_in_sync_that_it_has_not_heard() {
+    let mut c = Cluster::new(750);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 3), Some(ErrorCode::None));
+    c.lost = Some(|to, message| to == 2 && matches!(message, PeerMessage::Consensus(_)));
+    for at in [0, 1] {
+        c.kill(at);
+    }
+    for at in [0, 1] {
+        c.start(at);
+    }
+    let leads = |c: &Cluster| {
+        let nodes = c.places[..2].iter().filter_map(|place| place.node.as_ref());
+        nodes.flat_map(|node| &node.shards).filter(|shard| shard.serving).count()
+    };
+    c.until("all is led", |c| {
+        let statuses = c.places[..2].iter().filter_map(|place| place.node.as_ref()).map(Node::status);
+        for status in statuses {
+            assert!(!status.must_stay.is_empty(), "node 3 is behind");
+        }
+        leads(c) == 1 + config().data_shards as usize
+    });
+    let end = c.now.plus(Duration::from_secs(3));
+    while c.now < end {
+        c.happen();
+        for status in c.places[..2].iter().filter_map(|place| place.node.as_ref()).map(Node::status) {
+            assert!(!status.must_stay.is_empty(), "node 3 is behind");
+        }
+    }
+    c.lost = None;
+    c.until("node 3 keeps up", |c| {
+        let mut statuses = c.places.iter().filter_map(|place| place.node.as_ref()).map(Node::status);
+        statuses.all(|status| status.must_stay.is_empty())
+    });
+}
