@@ -45,15 +45,15 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    /// Nothing to be done; pulls of so many bytes, and so many bytes a second.
-    pub(super) fn new(pull_bytes: u32, rate: u64) -> CatchUp {
+    /// Nothing to be done; pulls of so many bytes, and so many bytes a second, numbered behind `before`.
+    pub(super) fn new(pull_bytes: u32, rate: u64, before: u64) -> CatchUp {
         CatchUp {
             installs: BTreeMap::new(),
             finishing: BTreeMap::new(),
             queued: BTreeMap::new(),
             strays: BTreeMap::new(),
             pulls: BTreeMap::new(),
-            next: 0,
+            next: before,
             throttle: Throttle::new(rate, PULLS_MAX as u64 * u64::from(pull_bytes)),
             rounds: Rounds::default(),
             resumes: None,

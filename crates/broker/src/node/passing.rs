@@ -15,7 +15,6 @@ const PASSED_MAX: usize = 10_000;
 const PASSED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is on its way.
-#[derive(Default)]
 pub(super) struct Passing {
     next: u64,
     asked: BTreeMap<u64, Asked>,
@@ -23,6 +22,13 @@ pub(super) struct Passing {
     for_peers: BTreeMap<Token, (NodeId, u64)>,
     /// Answers that wait until the catalogue has come so far.
     ahead: BTreeMap<(LogIndex, Token), Response>,
+}
+
+impl Passing {
+    /// Nothing is on its way; what will be is numbered behind `before`.
+    pub(super) fn new(before: u64) -> Passing {
+        Passing { next: before, asked: BTreeMap::new(), for_peers: BTreeMap::new(), ahead: BTreeMap::new() }
+    }
 }
 
 struct Asked {

@@ -1,6 +1,7 @@
 //! Three nodes and a network of plain memory under a virtual clock: messages go through their frames, each link in order,
 //! nodes are killed, started and cut off. The simulation does more of this; here is what one wants to see first.
 
+mod answers;
 mod catch_up;
 mod classes;
 mod insync;
