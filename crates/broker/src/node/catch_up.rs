@@ -474,11 +474,11 @@ impl Node {
         }
     }
 
-    /// Segments of a partition that no state here knows yet are kept for the state that does.
+    /// What is on disk of a partition that no state here knows yet, for the state that does: a later pull goes on behind it.
     pub(super) fn keep_stray(&mut self, id: PartitionId, segments: Vec<SegmentMeta>) {
-        let knows = |install: &Install| install.state.partitions.iter().any(|(known, _)| *known == id);
-        if self.catch_up.installs.values().chain(self.catch_up.finishing.values()).any(knows) {
-            self.catch_up.strays.insert(id, segments);
+        match segments.is_empty() {
+            true => drop(self.catch_up.strays.remove(&id)),
+            false => drop(self.catch_up.strays.insert(id, segments)),
         }
     }
 
