@@ -140,8 +140,7 @@ impl Partition {
         let Some((id, ..)) = header.producer() else {
             return AppendVerdict::Proposed(self.proposed_end);
         };
-        let state = self.proposed.get(&id).map(|p| &p.state).or_else(|| self.log.producers.get(&id));
-        match producer::judge(state, header) {
+        match producer::judge(self.producer(id), header) {
             SequenceVerdict::Append => AppendVerdict::Proposed(self.proposed_end),
             SequenceVerdict::Refuse(code) => AppendVerdict::Refused(code),
             SequenceVerdict::Duplicate(before) if before.last_offset < self.log.log_end => {
@@ -151,11 +150,19 @@ impl Partition {
         }
     }
 
+    fn producer(&self, id: ProducerId) -> Option<&ProducerState> {
+        self.proposed.get(&id).map(|proposed| &proposed.state).or_else(|| self.log.producers.get(&id))
+    }
+
+    /// The sequence that it expects of the batch's producer; `None` when it does not know it, or the batch has none.
+    pub fn next_sequence(&self, header: &BatchHeader) -> Option<i32> {
+        let (id, epoch, _) = header.producer()?;
+        Some(producer::next_sequence(self.producer(id)?, epoch))
+    }
+
     /// Whether anything of the batch's producer was appended, in flight included.
     pub fn knows_producer(&self, header: &BatchHeader) -> bool {
-        header
-            .producer()
-            .is_none_or(|(id, ..)| self.proposed.contains_key(&id) || self.log.producers.contains_key(&id))
+        header.producer().is_none_or(|(id, ..)| self.producer(id).is_some())
     }
 
     /// Takes the next offsets for a batch that `judge` let through. Returns its base offset.

@@ -2,7 +2,7 @@
 //! (KIP-98, KIP-360). Pure decisions; `partition` keeps the states.
 
 use crate::request::TopicRef;
-use model::{BatchHeader, ErrorCode, Offset, ProducerId};
+use model::{BatchHeader, ErrorCode, Mono, Offset, ProducerId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -89,6 +89,14 @@ pub fn judge(state: Option<&ProducerState>, header: &BatchHeader) -> SequenceVer
     }
 }
 
+/// The sequence that comes next of a producer's incarnation, by what is remembered of the producer.
+pub fn next_sequence(state: &ProducerState, epoch: i16) -> i32 {
+    match state.batches.back() {
+        Some(newest) if state.epoch == epoch => sequence_plus(newest.last_sequence, 1),
+        _ => 0,
+    }
+}
+
 /// The state after the batch was appended at `base_offset`.
 pub fn appended(
     state: Option<ProducerState>,
@@ -113,59 +121,118 @@ pub fn appended(
     state
 }
 
-/// First batches that were refused for now, remembered until they come again.
+/// Whether `sequence` is `other` or lies behind it. Sequences wrap: half of them lie behind any one.
+fn is_at_or_behind(sequence: i32, other: i32) -> bool {
+    (i64::from(sequence) - i64::from(other)) & i64::from(i32::MAX) <= i64::from(i32::MAX) / 2
+}
+
+/// Batches that were refused for now, remembered until they come again.
 ///
-/// With a producer that a partition does not know any sequence may begin (KIP-360), so what a client sent behind a refused
-/// first batch would go first, and the first one never. Lives in the leader's memory: with another leader the client's
-/// connection, and what was sent over it, is gone.
+/// What a client sent behind such a batch is refused for the same reason and not as out of order: librdkafka answers
+/// OUT_OF_ORDER_SEQUENCE_NUMBER by numbering anew whatever it has not had an answer to, of all partitions, and what was written
+/// of that stands twice then. And with a producer that a partition does not know any sequence may begin (KIP-360), so what came
+/// behind would go first, and the first batch never. Lives in the leader's memory: with another leader the client's connection,
+/// and what was sent over it, is gone.
 #[derive(Debug, Default)]
 pub struct Refused {
-    places: BTreeMap<Place, (i16, i32)>,
+    places: BTreeMap<Place, RefusedRun>,
     order: VecDeque<Place>,
 }
 
 /// Topic (as the client names it: it may not be there yet), partition and producer.
 type Place = (TopicRef, i32, ProducerId);
 
-/// Refused first batches remembered; of more the oldest are forgotten.
+/// Batches that follow each other and were refused for now.
+#[derive(Clone, Copy, Debug)]
+struct RefusedRun {
+    epoch: i16,
+    /// Sequence of the first record.
+    first: i32,
+    /// The sequence behind the last record.
+    behind: i32,
+    /// Why the first batch was refused.
+    code: ErrorCode,
+    at: Mono,
+}
+
+/// Producers and partitions with refused batches that are remembered; of more the oldest are forgotten.
 pub const REFUSED_MAX: usize = 4096;
 
+/// A batch that did not come again for so long was given up (stock clients' `delivery.timeout.ms`): what follows it does not
+/// wait any more.
+pub const REFUSED_FOR: Duration = Duration::from_secs(120);
+
 impl Refused {
-    /// Remembers a batch of a producer that the partition does not know, unless one before it is remembered.
-    pub fn remember(&mut self, topic: &TopicRef, index: i32, header: &BatchHeader) {
-        let Some((id, ..)) = header.producer() else { return };
+    /// Remembers that a batch was refused with this code.
+    pub fn remember(
+        &mut self,
+        now: Mono,
+        topic: &TopicRef,
+        index: i32,
+        header: &BatchHeader,
+        code: ErrorCode,
+    ) {
+        let Some((id, epoch, sequence)) = header.producer() else { return };
         let place = (topic.clone(), index, id);
-        let known = self.places.get(&place).copied();
-        if known.is_some_and(|(epoch, _)| epoch == header.producer_epoch) {
-            return;
+        let behind = sequence_plus(sequence, header.last_offset_delta.saturating_add(1));
+        match self.places.get_mut(&place) {
+            Some(run) if run.epoch == epoch && run.is_awaited(now) => {
+                if run.behind == sequence {
+                    run.behind = behind;
+                }
+                return;
+            }
+            Some(_) => {}
+            None => self.order.push_back(place.clone()),
         }
-        if known.is_none() {
-            self.order.push_back(place.clone());
-        }
-        self.places.insert(place, (header.producer_epoch, header.base_sequence));
+        self.places.insert(place, RefusedRun { epoch, first: sequence, behind, code, at: now });
         while self.order.len() > REFUSED_MAX {
             self.order.pop_front().map(|oldest| self.places.remove(&oldest));
         }
     }
 
-    /// Whether another batch must come first. A sequence of 0 begins anew and never waits.
-    pub fn holds_back(&self, topic: &TopicRef, index: i32, header: &BatchHeader) -> bool {
-        let Some((id, ..)) = header.producer().filter(|_| !self.places.is_empty()) else { return false };
-        let first = self.places.get(&(topic.clone(), index, id));
-        header.base_sequence != 0
-            && first.is_some_and(|(epoch, sequence)| {
-                *epoch == header.producer_epoch && *sequence != header.base_sequence
-            })
+    /// Why a batch must wait for another one. `next`: the sequence that the partition expects of the producer, if it knows it. A
+    /// sequence of 0 begins anew and never waits.
+    pub fn holds_back(
+        &self,
+        now: Mono,
+        topic: &TopicRef,
+        index: i32,
+        header: &BatchHeader,
+        next: Option<i32>,
+    ) -> Option<ErrorCode> {
+        let (id, ..) = header.producer().filter(|_| !self.places.is_empty())?;
+        let run = self.places.get(&(topic.clone(), index, id))?;
+        let is_lacking = |next: i32| {
+            is_at_or_behind(next, run.first)
+                && !is_at_or_behind(next, run.behind)
+                && is_at_or_behind(header.base_sequence, next)
+        };
+        let waits = header.base_sequence != 0
+            && run.epoch == header.producer_epoch
+            && run.first != header.base_sequence
+            && run.is_awaited(now)
+            && next.is_none_or(is_lacking);
+        waits.then_some(run.code)
     }
 
-    /// The partition knows the producer now.
+    /// This batch is in the log: it waits for nothing, and nothing waits for it.
     pub fn forget(&mut self, topic: &TopicRef, index: i32, header: &BatchHeader) {
-        if let Some((id, ..)) = header.producer().filter(|_| !self.places.is_empty()) {
-            let place = (topic.clone(), index, id);
-            if self.places.remove(&place).is_some() {
-                self.order.retain(|other| *other != place);
-            }
+        let Some((id, ..)) = header.producer().filter(|_| !self.places.is_empty()) else { return };
+        let place = (topic.clone(), index, id);
+        let comes_again = |run: &RefusedRun| {
+            [0, run.first].contains(&header.base_sequence) || run.epoch != header.producer_epoch
+        };
+        if self.places.get(&place).is_some_and(comes_again) {
+            self.places.remove(&place);
+            self.order.retain(|other| *other != place);
         }
+    }
+}
+
+impl RefusedRun {
+    fn is_awaited(&self, now: Mono) -> bool {
+        now.since(self.at) < REFUSED_FOR
     }
 }
 
@@ -173,32 +240,76 @@ impl Refused {
 mod tests {
     use super::*;
 
+    const NOW: Mono = Mono(1);
+    const LEADER: Option<ErrorCode> = Some(ErrorCode::NotLeaderOrFollower);
+
+    fn refused(batches: &[(i16, i32, i32)]) -> Refused {
+        let mut refused = Refused::default();
+        for (epoch, sequence, count) in batches {
+            let header = header(*epoch, *sequence, *count);
+            refused.remember(NOW, &topic(), 0, &header, ErrorCode::NotLeaderOrFollower);
+        }
+        refused
+    }
+
     /// As when the topic is not there yet, or the disk full, for a producer's first batch, and not for its second.
     #[test]
     fn what_follows_a_refused_first_batch_does_not_go_first() {
-        let mut refused = Refused::default();
-        refused.remember(&topic(), 0, &header(0, 0, 3));
-        refused.remember(&topic(), 0, &header(0, 3, 4));
-        assert!(refused.holds_back(&topic(), 0, &header(0, 3, 4)));
-        assert!(!refused.holds_back(&topic(), 0, &header(0, 0, 3)));
-        assert!(!refused.holds_back(&topic(), 1, &header(0, 3, 4)), "another partition");
-        assert!(!refused.holds_back(&topic(), 0, &header(1, 3, 4)), "another life of the producer");
+        let mut refused = refused(&[(0, 0, 3), (0, 3, 4)]);
+        let held = |refused: &Refused, index, epoch, sequence| {
+            refused.holds_back(NOW, &topic(), index, &header(epoch, sequence, 4), None)
+        };
+        assert_eq!(held(&refused, 0, 0, 3), LEADER);
+        assert_eq!(held(&refused, 0, 0, 0), None);
+        assert_eq!(held(&refused, 1, 0, 3), None, "another partition");
+        assert_eq!(held(&refused, 0, 1, 3), None, "another life of the producer");
         refused.forget(&topic(), 0, &header(0, 0, 3));
-        assert!(!refused.holds_back(&topic(), 0, &header(0, 3, 4)));
+        assert_eq!(held(&refused, 0, 0, 3), None);
         // The topic was deleted and made again: the producer begins with 0 there.
-        refused.remember(&topic(), 0, &header(0, 7, 1));
-        assert!(!refused.holds_back(&topic(), 0, &header(0, 0, 3)));
+        refused.remember(NOW, &topic(), 0, &header(0, 7, 1), ErrorCode::KafkaStorageError);
+        assert_eq!(held(&refused, 0, 0, 0), None);
+        assert_eq!(
+            held(&refused, 0, 0, 8),
+            Some(ErrorCode::KafkaStorageError),
+            "the reason of the first one"
+        );
+    }
+
+    /// As when a node begins to lead between a producer's fourth batch on its way and the fifth.
+    #[test]
+    fn what_follows_a_refused_batch_of_a_known_producer_is_not_out_of_order() {
+        let refused = refused(&[(1, 7, 3), (1, 10, 1)]);
+        let held =
+            |now, next, sequence| refused.holds_back(now, &topic(), 0, &header(1, sequence, 2), Some(next));
+        assert_eq!(held(NOW, 7, 11), LEADER);
+        assert_eq!(held(NOW, 10, 11), LEADER, "the first one was a duplicate, the second one lacks");
+        assert_eq!(held(NOW, 6, 11), None, "something before lacks, too");
+        assert_eq!(held(NOW, 11, 12), None, "they are here by now, and another one lacks");
+        assert_eq!(held(NOW, 11, 8), None, "another cut of old ones");
+        assert_eq!(held(NOW, 7, i32::MAX / 2 + 10), None, "that far behind is before");
+        assert_eq!(held(NOW.plus(REFUSED_FOR), 7, 11), None, "it was given up");
+    }
+
+    #[test]
+    fn only_the_refused_batch_itself_lets_the_others_go_on() {
+        let mut refused = refused(&[(1, i32::MAX, 2)]);
+        let held = |refused: &Refused| refused.holds_back(NOW, &topic(), 0, &header(1, 3, 1), Some(i32::MAX));
+        refused.forget(&topic(), 0, &header(1, i32::MAX - 4, 4));
+        assert_eq!(held(&refused), LEADER, "a duplicate of one before came, and sequences wrap");
+        refused.forget(&topic(), 0, &header(1, i32::MAX, 2));
+        assert_eq!(held(&refused), None);
     }
 
     #[test]
     fn refused_batches_are_bounded() {
         let mut refused = Refused::default();
         for index in 0..=REFUSED_MAX as i32 {
-            refused.remember(&topic(), index, &header(0, 0, 1));
+            refused.remember(NOW, &topic(), index, &header(0, 0, 1), ErrorCode::NotLeaderOrFollower);
         }
         assert_eq!((refused.places.len(), refused.order.len()), (REFUSED_MAX, REFUSED_MAX));
-        assert!(!refused.holds_back(&topic(), 0, &header(0, 1, 1)), "the oldest is forgotten");
-        assert!(refused.holds_back(&topic(), 1, &header(0, 1, 1)));
+        let held = |index| refused.holds_back(NOW, &topic(), index, &header(0, 1, 1), None);
+        assert_eq!(held(0), None, "the oldest is forgotten");
+        assert_eq!(held(1), LEADER);
     }
 
     fn topic() -> TopicRef {

@@ -4,9 +4,9 @@
 
 use super::Node;
 use crate::event::Effect;
-use crate::request::{ClientInfo, ConnectionId, Request, Token};
+use crate::request::{ClientInfo, ConnectionId, Part, Request, Token};
 use consensus::Read;
-use model::{LogIndex, Now};
+use model::{ErrorCode, LogIndex, Now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -33,20 +33,29 @@ enum Asker {
     Change,
 }
 
+/// What waits for one shard.
+#[derive(Clone, Copy)]
+enum Waiter {
+    /// A request that is carried out then.
+    Gate(Token),
+    /// A part of an answer under way that refuses with this then.
+    Refusal(Part, ErrorCode),
+}
+
 /// One shard's questions.
 #[derive(Default)]
 struct Asking {
     /// Came after the question under way.
-    next: Vec<Token>,
-    under_way: Option<(u64, Vec<Token>)>,
+    next: Vec<Waiter>,
+    under_way: Option<(u64, Vec<Waiter>)>,
     /// Confirmed, once the state contains so much of the log.
-    confirmed: BTreeMap<LogIndex, Vec<Token>>,
+    confirmed: BTreeMap<LogIndex, Vec<Waiter>>,
 }
 
 impl Confirming {
     fn keep(&mut self, token: Token, shards: &BTreeSet<usize>, gate: Gate) {
         for at in shards {
-            self.shards.entry(*at).or_default().next.push(token);
+            self.shards.entry(*at).or_default().next.push(Waiter::Gate(token));
         }
         self.gates.insert(token, gate);
     }
@@ -78,6 +87,20 @@ impl Node {
     pub(super) fn confirm_change(&mut self, token: Token, request: Request) {
         let gate = Gate { asker: Asker::Change, request, remaining: 1 };
         self.confirming.keep(token, &BTreeSet::from([0]), gate);
+    }
+
+    /// Lets a part of an answer refuse a batch with `code` once a majority has said that this node still leads the shard; with
+    /// NOT_LEADER_OR_FOLLOWER when it does not. False when that needs no confirmation.
+    ///
+    /// Clients take it for final: by the state of a leader that was voted out they would number batches anew that its successor
+    /// has.
+    pub(super) fn confirm_refusal(&mut self, at: usize, part: Part, code: ErrorCode) -> bool {
+        let is_judged = matches!(code, ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch);
+        let confirms = is_judged && !self.is_alone() && self.frozen.is_none();
+        if confirms {
+            self.confirming.shards.entry(at).or_default().next.push(Waiter::Refusal(part, code));
+        }
+        confirms
     }
 
     /// Requests that wait for confirmation.
@@ -141,7 +164,7 @@ impl Node {
             && *first.key() <= applied
         {
             let waiting = first.remove();
-            self.open_gates(now, waiting, out);
+            self.open_gates(now, waiting, None, out);
         }
     }
 
@@ -150,11 +173,19 @@ impl Node {
         let Some(asking) = self.confirming.shards.remove(&at) else { return };
         let under_way = asking.under_way.into_iter().flat_map(|(_, waiting)| waiting);
         let waiting = asking.confirmed.into_values().flatten().chain(under_way).chain(asking.next).collect();
-        self.open_gates(now, waiting, out);
+        self.open_gates(now, waiting, Some(ErrorCode::NotLeaderOrFollower), out);
     }
 
-    fn open_gates(&mut self, now: Now, waiting: Vec<Token>, out: &mut Vec<Effect>) {
-        for token in waiting {
+    /// Lets go who waited. `lost`: what those hear who wanted to refuse something.
+    fn open_gates(&mut self, now: Now, waiting: Vec<Waiter>, lost: Option<ErrorCode>, out: &mut Vec<Effect>) {
+        for waiter in waiting {
+            let token = match waiter {
+                Waiter::Gate(token) => token,
+                Waiter::Refusal(part, code) => {
+                    self.part_failed(part, lost.unwrap_or(code), out);
+                    continue;
+                }
+            };
             let Some(gate) = self.confirming.gates.get_mut(&token) else { continue }; // the connection is gone
             gate.remaining -= 1;
             if gate.remaining == 0 {

@@ -39,8 +39,6 @@ struct Outcome {
     log_append_time_ms: i64,
     log_start_offset: i64,
     waits: bool,
-    /// The partition has batches of the producer: their sequences say what comes next.
-    knows_producer: bool,
 }
 
 impl Outcome {
@@ -51,7 +49,6 @@ impl Outcome {
             log_append_time_ms: -1,
             log_start_offset: -1,
             waits: false,
-            knows_producer: false,
         }
     }
 }
@@ -85,18 +82,17 @@ impl Node {
                 if outcome.refusal.refusal.code == ErrorCode::PolicyViolation {
                     self.report_crowd(out);
                 }
+                let code = outcome.refusal.refusal.code;
                 if let Some(header) = header
-                    && outcome.refusal.refusal.code.is_retriable()
-                    && !outcome.knows_producer
+                    && code.is_retriable()
                 {
-                    self.refused.remember(&topic.topic, index, &header);
+                    self.refused.remember(now.mono, &topic.topic, index, &header, code);
                 }
                 waiting.extend(outcome.waits.then_some(part.number));
                 part.number += 1;
                 let shard =
                     place.as_ref().ok().and_then(|(_, shards)| shards.get(usize::try_from(index).ok()?));
-                let current_leader =
-                    self.leader_hint(outcome.refusal.refusal.code, shard.copied(), &mut leaders);
+                let current_leader = self.leader_hint(code, shard.copied(), &mut leaders);
                 partitions.push(ProducedPartition {
                     index,
                     current_leader,
@@ -146,11 +142,7 @@ impl Node {
             checked.and_then(|()| self.replicas_for_ack(at, acks, settings).map_err(BatchRefusal::from));
         let replicas = match checked {
             Ok(replicas) => replicas,
-            Err(refusal) => {
-                let knows = |partition: &Partition| partition.knows_producer(&batch.header);
-                let knows_producer = self.shards[at].partitions.get(&id).is_some_and(knows);
-                return Outcome { knows_producer, ..Outcome::refused(refusal) };
-            }
+            Err(refusal) => return Outcome::refused(refusal),
         };
         let mutant = self.config.mutant;
         let then = match replicas {
@@ -167,13 +159,18 @@ impl Node {
         if mutant == Some(Mutant::SequenceUnchecked) {
             verdict = AppendVerdict::Proposed(partition.proposed_end());
         }
-        if matches!(verdict, AppendVerdict::Proposed(_)) && !partition.knows_producer(&batch.header) {
-            if !has_room {
-                return Outcome::refused(Refusal::new(ErrorCode::PolicyViolation, CROWDED_TEXT));
+        let goes_first =
+            matches!(verdict, AppendVerdict::Proposed(_)) && !partition.knows_producer(&batch.header);
+        if goes_first && !has_room {
+            return Outcome::refused(Refusal::new(ErrorCode::PolicyViolation, CROWDED_TEXT));
+        }
+        if goes_first || matches!(verdict, AppendVerdict::Refused(ErrorCode::OutOfOrderSequenceNumber)) {
+            let next = partition.next_sequence(&batch.header);
+            if let Some(reason) = self.refused.holds_back(now.mono, topic, id.index, &batch.header, next) {
+                return Outcome::refused(reason);
             }
-            if self.refused.holds_back(topic, id.index, &batch.header) {
-                return Outcome::refused(ErrorCode::OutOfOrderSequenceNumber);
-            }
+        }
+        if !matches!(verdict, AppendVerdict::Refused(_)) {
             self.refused.forget(topic, id.index, &batch.header);
         }
         let stamped = settings.timestamp_type == TimestampType::LogAppendTime;
@@ -183,10 +180,12 @@ impl Node {
             log_append_time_ms: if stamped { now.wall.0 } else { -1 },
             log_start_offset,
             waits,
-            knows_producer: true,
         };
         match verdict {
-            AppendVerdict::Refused(code) => Outcome::refused(code),
+            AppendVerdict::Refused(code) => match self.confirm_refusal(at, part, code) {
+                true => outcome(-1, true),
+                false => Outcome::refused(code),
+            },
             AppendVerdict::Committed(base_offset) => {
                 // Nobody knows its entry any more; what is applied by now is that or behind it.
                 let replicas = replicas.inspect(|replicas| self.await_replicas(at, part, *replicas));

@@ -8,6 +8,7 @@ mod insync;
 mod levels;
 mod losses;
 mod mend;
+mod refusals;
 
 use super::topics::new_topic;
 use super::{MemoryDisk, config};
@@ -56,6 +57,8 @@ pub(super) struct Cluster {
     /// When the last frame of a link arrives: the next one comes later.
     arrivals: BTreeMap<(usize, usize, Stream), Mono>,
     pub(super) cut: BTreeSet<(usize, usize)>,
+    /// Nodes to which nothing happens: it waits for them.
+    pub(super) paused: BTreeSet<usize>,
     /// Which messages to a node never arrive.
     lost: Option<fn(usize, &PeerMessage) -> bool>,
     pub(super) replies: BTreeMap<Token, Response>,
@@ -103,6 +106,7 @@ impl Cluster {
             random: Random::new(seed),
             arrivals: BTreeMap::new(),
             cut: BTreeSet::new(),
+            paused: BTreeSet::new(),
             lost: None,
             replies: BTreeMap::new(),
             next_token: 0,
@@ -235,8 +239,16 @@ impl Cluster {
 
     /// Lets the next thing happen.
     fn happen(&mut self) {
-        let ((at, _), happening) = self.queue.pop_first().expect("nodes have timers");
+        let ((at, number), happening) = self.queue.pop_first().expect("nodes have timers");
         self.now = self.now.max(at);
+        let (Happening::Frame { to: node, .. }
+        | Happening::Dial { from: node, .. }
+        | Happening::Done { node, .. }
+        | Happening::Timer { node, .. }) = &happening;
+        if self.paused.contains(node) {
+            self.queue.insert((at.plus(Duration::from_millis(1)), number), happening);
+            return;
+        }
         match happening {
             Happening::Frame { from, to, level, frame } => {
                 if !self.cut.contains(&(from, to)) && self.places[from].node.is_some() {
@@ -370,9 +382,7 @@ impl Cluster {
                 if answer.refusal.is_ok() {
                     return answer.base_offset;
                 }
-                // A leader that does not know yet that it was replaced lacks what its successor has.
-                let behind = answer.refusal.code == ErrorCode::OutOfOrderSequenceNumber;
-                assert!(answer.refusal.code.is_retriable() || behind, "{answer:?}");
+                assert!(answer.refusal.code.is_retriable(), "{answer:?}");
                 if let Some((leader, _)) = answer.current_leader {
                     assert!(response.endpoints.iter().any(|endpoint| endpoint.node == leader));
                     next = leader.0 as usize - 1;
