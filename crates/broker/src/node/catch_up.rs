@@ -37,7 +37,6 @@ pub(super) struct CatchUp {
     /// Segments of partitions that no applied state knows yet.
     pub(super) strays: BTreeMap<PartitionId, Vec<SegmentMeta>>,
     pulls: BTreeMap<u64, Pulling>,
-    next: u64,
     throttle: Throttle,
     rounds: Rounds,
     /// When the timer rings that was set because of the throttle.
@@ -45,15 +44,14 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    /// Nothing to be done; pulls of so many bytes, and so many bytes a second, numbered behind `before`.
-    pub(super) fn new(pull_bytes: u32, rate: u64, before: u64) -> CatchUp {
+    /// Nothing to be done; pulls of so many bytes, and so many bytes a second.
+    pub(super) fn new(pull_bytes: u32, rate: u64) -> CatchUp {
         CatchUp {
             installs: BTreeMap::new(),
             finishing: BTreeMap::new(),
             queued: BTreeMap::new(),
             strays: BTreeMap::new(),
             pulls: BTreeMap::new(),
-            next: before,
             throttle: Throttle::new(rate, PULLS_MAX as u64 * u64::from(pull_bytes)),
             rounds: Rounds::default(),
             resumes: None,
@@ -141,12 +139,6 @@ impl Node {
             ));
             self.shards[at].group.send_snapshot(*follower, &snapshot);
         }
-    }
-
-    /// A number that names the answer to a pull.
-    pub(super) fn next_pull(&mut self) -> u64 {
-        self.catch_up.next += 1;
-        self.catch_up.next
     }
 
     /// A peer pulls records.
@@ -323,7 +315,7 @@ impl Node {
                 }
                 self.catch_up.throttle.take(pull_bytes as usize);
                 bytes += pull_bytes as usize;
-                let number = self.next_pull();
+                let number = self.next_question();
                 self.catch_up
                     .pulls
                     .insert(number, Pulling { at, partition, until: now.mono.plus(PULL_TIMEOUT) });

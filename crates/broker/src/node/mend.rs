@@ -258,7 +258,7 @@ impl Node {
         }
         let bytes_max = self.config.pull_bytes;
         self.mending.throttle.take(bytes_max as usize);
-        let number = self.next_pull();
+        let number = self.next_question();
         let state = self.shards[at].applied();
         let pull = Pull { number, shard, partition: key.0, offset: from, bytes_max, state };
         out.push(Effect::Send { to: source, message: PeerMessage::Pull(pull) });

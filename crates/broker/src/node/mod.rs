@@ -172,6 +172,8 @@ pub struct Node {
     pace: pace::Pace,
     /// The protocol level that was proposed since this node leads the metadata group.
     asked_level: Level,
+    /// Number of the newest question to another node.
+    last_question: u64,
     passing: passing::Passing,
     catch_up: catch_up::CatchUp,
     confirming: confirm::Confirming,

@@ -15,20 +15,13 @@ const PASSED_MAX: usize = 10_000;
 const PASSED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is on its way.
+#[derive(Default)]
 pub(super) struct Passing {
-    next: u64,
     asked: BTreeMap<u64, Asked>,
     /// Changes that run here for a peer: which, and under what number.
     for_peers: BTreeMap<Token, (NodeId, u64)>,
     /// Answers that wait until the catalogue has come so far.
     ahead: BTreeMap<(LogIndex, Token), Response>,
-}
-
-impl Passing {
-    /// Nothing is on its way; what will be is numbered behind `before`.
-    pub(super) fn new(before: u64) -> Passing {
-        Passing { next: before, asked: BTreeMap::new(), for_peers: BTreeMap::new(), ahead: BTreeMap::new() }
-    }
 }
 
 struct Asked {
@@ -94,8 +87,7 @@ impl Node {
         timeout: Duration,
         out: &mut Vec<Effect>,
     ) {
-        self.passing.next += 1;
-        let number = self.passing.next;
+        let number = self.next_question();
         let deadline = self.set_timer(now.mono.plus(timeout), Timer::Passed(number));
         self.passing.asked.insert(number, Asked { controller, wanted, deadline });
         out.push(Effect::Send { to: controller, message: PeerMessage::Pass(number, Box::new(passed)) });

@@ -122,6 +122,12 @@ impl Node {
         self.peers.others.is_empty()
     }
 
+    /// A number for what another node is asked: its answer comes under it.
+    pub(super) fn next_question(&mut self) -> u64 {
+        self.last_question += 1;
+        self.last_question
+    }
+
     // Who leads
 
     /// Who serves the shard.

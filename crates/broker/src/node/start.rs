@@ -6,7 +6,6 @@ use super::classes::Found;
 use super::levels::check_level;
 use super::mend::Mending;
 use super::pace::Pace;
-use super::passing::Passing;
 use super::peers::Peers;
 use super::scrub::Scrub;
 use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint, classes};
@@ -98,26 +97,22 @@ impl Node {
     }
 
     fn assembled(config: NodeConfig, catalog: Catalog, shards: Vec<Shard>, now: Now) -> Node {
-        // An answer to what an earlier process of this node asked may still be on its way, and must answer nothing of this one.
-        let mut questions = consensus::Random::new(!config.seed);
         Node {
             peers: Peers::new(&config, shards.len(), now),
             pace: Pace::default(),
             asked_level: 0,
-            passing: Passing::new(questions.next_u64() >> 1),
+            passing: Default::default(),
             electing: Default::default(),
             volume: None,
             replicating: Default::default(),
-            catch_up: CatchUp::new(
-                config.pull_bytes,
-                config.settings.catch_up_rate,
-                questions.next_u64() >> 1,
-            ),
+            catch_up: CatchUp::new(config.pull_bytes, config.settings.catch_up_rate),
             scrub: Scrub::new(now.mono, config.settings.scrub_rate, config.settings.scrub_interval),
             upkeep_at: None,
             mending: Mending::new(config.settings.catch_up_rate, config.pull_bytes),
             confirming: Default::default(),
             random: consensus::Random::new(config.seed),
+            // An answer to what an earlier process of this node asked may still be on its way, and must answer nothing of this one.
+            last_question: consensus::Random::new(!config.seed).next_u64() >> 1,
             settings: config.settings.clone(),
             config,
             catalog,

@@ -13,7 +13,7 @@ mod refusals;
 use super::topics::new_topic;
 use super::{MemoryDisk, config};
 use crate::config::{Given, parse_node};
-use crate::event::{Effect, Event};
+use crate::event::{Effect, Event, Status};
 use crate::level::{Level, NEWEST};
 use crate::node::Node;
 use crate::peer::{Link, PeerMessage, Stream, wire};
@@ -325,6 +325,11 @@ impl Cluster {
                 || cluster.places[at].life != life
         });
         self.replies.remove(&token)
+    }
+
+    /// What each node that runs says of itself.
+    pub(super) fn statuses(&self) -> Vec<Status> {
+        self.places.iter().filter_map(|place| place.node.as_ref()).map(Node::status).collect()
     }
 
     pub(super) fn all_ready(&mut self) -> Duration {

@@ -1,6 +1,8 @@
 //! A node that was away for longer than the log of the others reaches back.
 
 use super::*;
+use model::job::SegmentMeta;
+use model::{Offset, PartitionId, TopicId};
 
 impl Place {
     /// Records on a node that runs, all partitions together.
@@ -141,4 +143,25 @@ fn a_topic_deleted_meanwhile_is_not_waited_for() {
     assert!(c.places.iter().all(|place| states(place) == states(&c.places[0])));
     let marks: Vec<i64> = c.read("b", 0).iter().map(|batch| batch.header().base_timestamp).collect();
     assert_eq!(marks, (0..60).collect::<Vec<i64>>());
+}
+
+/// A checkpoint may end when the state for which it took records along is no longer wanted: what it wrote counts all the same, or a
+/// later pull would begin in front of what is there.
+#[test]
+fn what_is_on_disk_of_a_partition_that_no_state_knows_is_remembered() {
+    let mut c = Cluster::new(2);
+    let node = c.places[0].node.as_mut().expect("it runs");
+    let id = PartitionId { topic: TopicId([7; 16]), index: 3 };
+    let segment = SegmentMeta {
+        base_offset: Offset(0),
+        end_offset: Offset(9),
+        size: 4096,
+        batch_bytes: 900,
+        first_timestamp: 0,
+        max_timestamp: 0,
+    };
+    node.keep_stray(id, vec![segment]);
+    assert_eq!(node.catch_up.strays.get(&id), Some(&vec![segment]));
+    node.keep_stray(id, Vec::new());
+    assert_eq!(node.catch_up.strays.get(&id), None, "the files are gone");
 }

@@ -120,23 +120,16 @@ fn a_new_leader_takes_nobody_for_in_sync_that_it_has_not_heard() {
         let nodes = c.places[..2].iter().filter_map(|place| place.node.as_ref());
         nodes.flat_map(|node| &node.shards).filter(|shard| shard.serving).count()
     };
+    let someone_must_stay = |c: &Cluster| c.statuses()[..2].iter().all(|status| !status.must_stay.is_empty());
     c.until("all is led", |c| {
-        let statuses = c.places[..2].iter().filter_map(|place| place.node.as_ref()).map(Node::status);
-        for status in statuses {
-            assert!(!status.must_stay.is_empty(), "node 3 is behind");
-        }
+        assert!(someone_must_stay(c), "node 3 is behind");
         leads(c) == 1 + config().data_shards as usize
     });
     let end = c.now.plus(Duration::from_secs(3));
     while c.now < end {
         c.happen();
-        for status in c.places[..2].iter().filter_map(|place| place.node.as_ref()).map(Node::status) {
-            assert!(!status.must_stay.is_empty(), "node 3 is behind");
-        }
+        assert!(someone_must_stay(&c), "node 3 is behind");
     }
     c.lost = None;
-    c.until("node 3 keeps up", |c| {
-        let mut statuses = c.places.iter().filter_map(|place| place.node.as_ref()).map(Node::status);
-        statuses.all(|status| status.must_stay.is_empty())
-    });
+    c.until("node 3 keeps up", |c| c.statuses().iter().all(|status| status.must_stay.is_empty()));
 }
