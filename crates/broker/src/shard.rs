@@ -220,7 +220,7 @@ impl Shard {
             applied: self.applied,
             applied_term: self.applied_term,
             hard_state: self.group.hard_state(),
-            voters: self.group.voters(),
+            members: self.group.members().codes(),
             state: snapshot.encode().into(),
         }
     }

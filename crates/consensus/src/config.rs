@@ -1,6 +1,6 @@
 //! What a group is told at its start: who it is, its limits, and what its disk gave back.
 
-use crate::{Mutant, log::Log};
+use crate::{Members, Mutant, log::Log};
 use model::{Entry, HardState, LogIndex, ShardId, Term};
 
 /// One replica of one shard. Times are in ticks; the driver chooses what a tick is (50 ms by design).
@@ -10,7 +10,7 @@ pub struct Config {
     pub shard: ShardId,
     /// This replica's Raft id, from 1.
     pub node: u64,
-    /// The first voters; a restored group uses the ones it stored.
+    /// The first voters; a restored group uses the members that it stored.
     pub voters: Vec<u64>,
     /// Ticks without a word from the leader before a replica asks for an election by itself. The failure detection of
     /// the node is faster; this is the net below it.
@@ -84,8 +84,8 @@ pub struct Restored {
     pub applied: LogIndex,
     /// Its term.
     pub applied_term: Term,
-    /// The voters at that index; empty on an empty disk.
-    pub voters: Vec<u64>,
+    /// The members at that index (`Members::codes`); empty on an empty disk.
+    pub members: Vec<u64>,
     /// Newest term and vote.
     pub hard_state: HardState,
     /// Entries behind `applied`, consecutive.
@@ -129,8 +129,8 @@ pub enum RestoreError {
         /// Newest index known committed.
         commit: LogIndex,
     },
-    /// A stored change of the voter set cannot be read.
-    #[error("shard {shard:?}: log entry {index:?} holds an unreadable change of voters")]
+    /// A stored change of the members cannot be read.
+    #[error("shard {shard:?}: log entry {index:?} holds an unreadable change of members")]
     Change {
         /// The shard.
         shard: ShardId,
@@ -152,18 +152,12 @@ impl Restored {
     pub(crate) fn into_log(self, config: &Config) -> Result<(Log, HardState), RestoreError> {
         let shard = config.shard;
         let refuse = |detail: &str| RestoreError::Config { shard, detail: detail.to_owned() };
-        let voters = if self.voters.is_empty() { config.voters.clone() } else { self.voters };
-        if config.node == 0 || voters.is_empty() || voters.contains(&0) {
-            return Err(refuse("raft ids count from 1 and there is at least one voter"));
-        }
-        let mut distinct = voters.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if distinct.len() != voters.len() {
-            return Err(refuse("a voter is named twice"));
-        }
+        let codes = if self.members.is_empty() { &config.voters } else { &self.members };
+        let members = Members::from_codes(codes).filter(|_| config.node > 0).ok_or_else(|| {
+            refuse("raft ids count from 1, none is named twice, and there is at least one voter")
+        })?;
         let mut hard_state = self.hard_state;
-        let mut log = Log::new(shard, self.applied, self.applied_term, voters);
+        let mut log = Log::new(shard, self.applied, self.applied_term, &members);
         let (mut expected, mut term) = (self.applied.next(), self.applied_term);
         for entry in self.entries {
             if entry.index != expected || entry.shard != shard {

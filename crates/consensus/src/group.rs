@@ -44,8 +44,8 @@ pub enum ProposeError {
     /// Too many bytes wait for their commit.
     #[error("too much is waiting for its commit")]
     Full,
-    /// Another change of voters is not yet applied.
-    #[error("another change of voters is under way")]
+    /// Another change of members is not yet applied, or two sets of voters decide.
+    #[error("another change of members is under way")]
     ChangePending,
 }
 
@@ -116,6 +116,8 @@ pub struct Group {
     early_votes: BTreeMap<u64, (Message, u32)>,
     /// The last term in which this replica led, or knew whom to follow. After a start, the term that it had.
     followed: u64,
+    /// Two sets of voters decide.
+    is_joint: bool,
     /// Loans that are to be sent.
     loans: Vec<Message>,
     turns: Turns,
@@ -130,7 +132,6 @@ impl Group {
         let (mut log, hard_state) = restored.into_log(&config)?;
         log.set_hard_state(hard_state);
         log.keep_replaced_payload = config.has(Mutant::KeepReplacedPayload);
-        let alone = log.voters() == [config.node];
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config.raft(applied), log, &logger)
             .map_err(|error| RestoreError::Config { shard: config.shard, detail: error.to_string() })?;
@@ -151,12 +152,14 @@ impl Group {
             committed_at_tick: 0,
             early_votes: BTreeMap::new(),
             followed: hard_state.term.0,
+            is_joint: false,
             loans: Vec::new(),
             turns: Turns::default(),
             bad_reads: Vec::new(),
         };
         group.draw_timeout();
-        if alone {
+        group.note_members();
+        if group.is_alone() {
             group.campaign();
         }
         Ok(group)
@@ -176,7 +179,20 @@ impl Group {
         }
         self.give_up_stuck_snapshots();
         self.tell_old_commits();
+        self.end_joint();
         self.settle();
+    }
+
+    /// Whoever leads while two sets of voters decide sees to it that the new one decides alone: also one that leads since then.
+    fn end_joint(&mut self) {
+        if self.is_joint && self.is_leader() {
+            // Refused while that is under way, or leadership moves: the next tick comes.
+            let _ = self.propose_change(&Change::Leave);
+        }
+    }
+
+    fn note_members(&mut self) {
+        self.is_joint = self.members().is_joint();
     }
 
     /// Tells followers what they have not heard of since the last tick: no entries came behind it.
@@ -223,15 +239,19 @@ impl Group {
         Ok(position)
     }
 
-    /// Puts a change of voters at the end of the log; it takes effect when applied. One at a time.
-    pub fn propose_change(&mut self, change: Change) -> Result<Position, ProposeError> {
+    /// Puts a change of members at the end of the log; it takes effect when applied. One at a time.
+    ///
+    /// # Errors
+    /// `ChangePending` also for a change that would change nothing.
+    pub fn propose_change(&mut self, change: &Change) -> Result<Position, ProposeError> {
         self.check_proposal()?;
-        if self.node.raft.has_pending_conf() {
+        let step = change.steps(&self.members()).pop();
+        let (false, Some(step)) = (self.node.raft.has_pending_conf(), step) else {
             return Err(ProposeError::ChangePending);
-        }
+        };
         let context = change.encode().to_vec();
         let lost = |_| ProposeError::NotLeader { leader: None };
-        self.node.propose_conf_change(context, change.to_raft()).map_err(lost)?;
+        self.node.propose_conf_change(context, step).map_err(lost)?;
         Ok(Position { term: self.term(), index: self.last_index() })
     }
 
@@ -424,6 +444,7 @@ impl Group {
             ready.persist.extend(log.cut_at(snapshot.index.0));
             log.install(snapshot.index.0, snapshot.term.0);
             ready.install = Some(snapshot);
+            self.note_members();
         }
         ready.persist.extend(self.node.mut_store().append(round.take_entries()));
         ready.hard_state = self.changed_vote();
@@ -504,8 +525,10 @@ impl Group {
             self.uncommitted_bytes =
                 self.uncommitted_bytes.saturating_sub((entry.descriptor.len() + entry.payload.size()) as u64);
             if entry.kind == EntryKind::ConfChange {
-                // A change that no longer fits (its voter is there already) is void at every replica alike.
-                let _ = self.node.apply_conf_change(&change_of(&entry).to_raft());
+                for step in change_of(&entry).steps(&self.members()) {
+                    self.node.apply_conf_change(&step).expect("each step leads from one group to another");
+                }
+                self.note_members();
             }
             entries.push(entry);
         }
@@ -616,8 +639,8 @@ impl Group {
     }
 
     fn is_alone(&self) -> bool {
-        let voters = self.node.raft.prs().conf().voters();
-        voters.ids().len() == 1 && voters.contains(self.config.node)
+        let everyone = self.node.raft.prs();
+        everyone.conf().voters().contains(self.config.node) && everyone.iter().len() == 1
     }
 
     fn role_change(&self) -> RoleChange {

@@ -8,7 +8,7 @@
 //! - `ready`: what a group wants done
 //! - `log`: the part of the log that is kept in memory, payload beside raft's own entries
 //! - `message`, `translate`, `wire`: what replicas tell each other; to raft's form in memory; to bytes
-//! - `membership`: changes of the voter set
+//! - `members`, `membership`: who takes part, and changes of that
 //! - `evidence`, `failover`: is a peer node gone? opens the vote filter and starts elections by rank
 //! - `mutant`: known-bad variants for the simulator
 
@@ -17,6 +17,7 @@ mod evidence;
 mod failover;
 mod group;
 mod log;
+mod members;
 mod membership;
 mod message;
 mod mutant;
@@ -32,6 +33,7 @@ pub use config::{Config, RestoreError, Restored};
 pub use evidence::{Evidence, HEARTBEAT_INTERVAL, SILENCE_MAX, SILENCE_MIN, candidate_rank};
 pub use failover::{CANDIDATE_STEP, Failover, NO_LEADER_PATIENCE, RETRY, RETRY_MAX};
 pub use group::{Group, Halt, Position, ProposeError, StepError};
+pub use members::{MEMBERS_MAX, Members, RAFT_ID_END};
 pub use membership::{Change, ChangeError};
 pub use message::{Body, Message, Reject};
 pub use mutant::Mutant;

@@ -9,12 +9,12 @@
 //! ```
 //! Invariant: index and term name an entry for good (log matching), so a payload is only given out for both.
 
-use crate::{Change, Snapshot};
+use crate::{Change, Members, Snapshot};
 use bytes::Bytes;
 use model::{Entry, EntryKind, LogIndex, Payload, ShardId, Term};
 use raft::{
     Error, GetEntriesContext, RaftState, Storage, StorageError,
-    eraftpb::{ConfState, Entry as RaftEntry, EntryType, Snapshot as RaftSnapshot},
+    eraftpb::{Entry as RaftEntry, EntryType, Snapshot as RaftSnapshot},
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -50,9 +50,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(shard: ShardId, base: LogIndex, base_term: Term, voters: Vec<u64>) -> Log {
-        let mut first_state = RaftState::default();
-        first_state.conf_state.voters = voters;
+    pub(crate) fn new(shard: ShardId, base: LogIndex, base_term: Term, members: &Members) -> Log {
+        let first_state = RaftState { conf_state: members.to_raft(), ..RaftState::default() };
         Log {
             shard,
             base: base.0,
@@ -70,10 +69,6 @@ impl Log {
         self.first_state.hard_state.term = hard_state.term.0;
         self.first_state.hard_state.vote = hard_state.vote;
         self.first_state.hard_state.commit = hard_state.commit.0;
-    }
-
-    pub(crate) fn voters(&self) -> &[u64] {
-        &self.first_state.conf_state.voters
     }
 
     /// Last entry handed to the driver or restored.
@@ -112,7 +107,7 @@ impl Log {
         for (position, entry) in entries.into_iter().enumerate() {
             let mut payload = match self.fresh.remove(&entry.index) {
                 Some((term, payload)) if term == entry.term => payload,
-                // Entries without a command: a new leader's first, a change of voters.
+                // Entries without a command: a new leader's first, a change of members.
                 _ => {
                     let has_command =
                         entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty();
@@ -270,7 +265,10 @@ impl Storage for Log {
 
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<RaftSnapshot> {
         match &self.offered {
-            Some(snapshot) if snapshot.get_metadata().index >= request_index.max(self.base) => {
+            Some(snapshot)
+                if snapshot.get_metadata().index >= request_index.max(self.base)
+                    && snapshot_from_raft(snapshot).names(to) =>
+            {
                 Ok(snapshot.clone())
             }
             _ => {
@@ -281,7 +279,7 @@ impl Storage for Log {
     }
 }
 
-/// raft's form of an entry, without payload. A change of voters keeps its own form in `context`: raft parses `data` only
+/// raft's form of an entry, without payload. A change of members keeps its own form in `context`: raft parses `data` only
 /// in the process that proposed it.
 pub(crate) fn to_raft(entry: &Entry) -> RaftEntry {
     let mut raft_entry = RaftEntry { term: entry.term.0, index: entry.index.0, ..RaftEntry::default() };
@@ -309,9 +307,8 @@ pub(crate) fn snapshot_to_raft(snapshot: &Snapshot) -> RaftSnapshot {
     let metadata = raft_snapshot.mut_metadata();
     metadata.index = snapshot.index.0;
     metadata.term = snapshot.term.0;
-    let mut voters = ConfState::default();
-    voters.voters = snapshot.voters.clone();
-    metadata.set_conf_state(voters);
+    let members = Members::from_codes(&snapshot.members).expect("checked when it was made or received");
+    metadata.set_conf_state(members.to_raft());
     raft_snapshot
 }
 
@@ -320,7 +317,7 @@ pub(crate) fn snapshot_from_raft(snapshot: &RaftSnapshot) -> Snapshot {
     Snapshot {
         index: LogIndex(metadata.index),
         term: Term(metadata.term),
-        voters: metadata.get_conf_state().voters.clone(),
+        members: Members::from_raft(metadata.get_conf_state()).codes(),
         state: snapshot.data.clone(),
     }
 }

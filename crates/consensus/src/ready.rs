@@ -1,6 +1,6 @@
 //! What a group wants done, and in what order its driver does it.
 
-use crate::Message;
+use crate::{Members, Message};
 use bytes::Bytes;
 use model::{Entry, HardState, LogIndex, Term};
 
@@ -81,8 +81,15 @@ pub struct Snapshot {
     pub index: LogIndex,
     /// Its term.
     pub term: Term,
-    /// The voters at that index.
-    pub voters: Vec<u64>,
+    /// The members at that index (`Members::codes`).
+    pub members: Vec<u64>,
     /// What the state machine needs to start from here; opaque to consensus.
     pub state: Bytes,
+}
+
+impl Snapshot {
+    /// Whether this replica is a member at its index: to others it is worth nothing.
+    pub(crate) fn names(&self, replica: u64) -> bool {
+        Members::from_codes(&self.members).is_some_and(|members| members.all().contains(&replica))
+    }
 }

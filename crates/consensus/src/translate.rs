@@ -2,7 +2,7 @@
 //! Everything that raft would take for a broken invariant and panic on is refused here or in `Group::step`.
 
 use crate::log::{Log, snapshot_from_raft, snapshot_to_raft, to_raft};
-use crate::{Body, Change, Message, Reject};
+use crate::{Body, Change, Members, Message, Reject};
 use model::{EntryKind, LogIndex, ShardId, Term};
 use raft::eraftpb::{Message as RaftMessage, MessageType};
 
@@ -38,7 +38,7 @@ pub(crate) fn fault(message: &Message) -> Option<&'static str> {
                     return Some("terms of the entries do not fit");
                 }
                 if entry.kind == EntryKind::ConfChange && Change::parse(&entry.descriptor).is_err() {
-                    return Some("unreadable change of voters");
+                    return Some("unreadable change of members");
                 }
                 (index, term) = (entry.index, entry.term);
             }
@@ -59,9 +59,6 @@ pub(crate) fn fault(message: &Message) -> Option<&'static str> {
         | Body::HeartbeatResponse { commit, .. } => beyond(*commit).then_some("position out of range"),
         Body::TimeoutNow => None,
         Body::Snapshot(snapshot) => {
-            let mut voters = snapshot.voters.clone();
-            voters.sort_unstable();
-            voters.dedup();
             if beyond(snapshot.index)
                 || snapshot.term > message.term
                 || snapshot.index.0 == 0
@@ -69,9 +66,7 @@ pub(crate) fn fault(message: &Message) -> Option<&'static str> {
             {
                 return Some("position out of range");
             }
-            let named_well =
-                voters.len() == snapshot.voters.len() && !voters.contains(&0) && !voters.is_empty();
-            (!named_well).then_some("voters are not a set")
+            Members::from_codes(&snapshot.members).is_none().then_some("the members are no group")
         }
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 //! Big endian. `size` counts what follows it.
 
+use crate::MEMBERS_MAX;
 use crate::{Body, Message, Reject, Snapshot};
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{Entry, EntryKind, LogIndex, Payload, ShardId, Term};
@@ -16,8 +17,6 @@ use model::{Entry, EntryKind, LogIndex, Payload, ShardId, Term};
 pub const FRAME_SIZE_MAX: usize = 64 << 20;
 /// Most entries in one append.
 const ENTRY_COUNT_MAX: usize = 1 << 16;
-/// Most voters in a snapshot.
-const VOTER_COUNT_MAX: usize = 64;
 const VERSION: u8 = 1;
 const SIZE_AND_CRC: usize = 8;
 const ENTRY_HEAD: usize = 8 + 1 + 4 + 4;
@@ -131,8 +130,8 @@ fn encode_body(body: &Body, head: &mut BytesMut, pieces: &mut Vec<Bytes>) {
         Body::Snapshot(snapshot) => {
             head.put_u64(snapshot.index.0);
             head.put_u64(snapshot.term.0);
-            head.put_u32(snapshot.voters.len() as u32);
-            snapshot.voters.iter().for_each(|voter| head.put_u64(*voter));
+            head.put_u32(snapshot.members.len() as u32);
+            snapshot.members.iter().for_each(|voter| head.put_u64(*voter));
             head.put_u32(snapshot.state.len() as u32);
             pieces.push(snapshot.state.clone());
         }
@@ -210,12 +209,12 @@ fn decode_body(kind: u8, flags: u8, shard: ShardId, rest: &mut Reader) -> Result
         8 => {
             let (index, term) = (rest.index()?, Term(rest.u64()?));
             let count = rest.u32()? as usize;
-            if count > VOTER_COUNT_MAX {
-                return Err(WireError::Limit("number of voters"));
+            if count > MEMBERS_MAX {
+                return Err(WireError::Limit("number of members"));
             }
-            let voters = (0..count).map(|_| rest.u64()).collect::<Result<_, _>>()?;
+            let members = (0..count).map(|_| rest.u64()).collect::<Result<_, _>>()?;
             let size = rest.u32()? as usize;
-            Body::Snapshot(Snapshot { index, term, voters, state: rest.take(size)? })
+            Body::Snapshot(Snapshot { index, term, members, state: rest.take(size)? })
         }
         9 => {
             let (previous, previous_term, commit, entries) = decode_entries(shard, rest)?;

@@ -89,8 +89,8 @@ pub struct ShardCheckpoint {
     pub applied_term: Term,
     /// Vote and term, so that a WAL without the shard is enough.
     pub hard_state: HardState,
-    /// The voters at that index, as Raft ids.
-    pub voters: Vec<u64>,
+    /// The members of its group at that index, as consensus writes them.
+    pub members: Vec<u64>,
     /// The state, opaque below `broker`.
     pub state: Bytes,
 }

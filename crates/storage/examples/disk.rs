@@ -139,7 +139,7 @@ fn checkpoints(root: &str) -> Result<(), Box<dyn std::error::Error>> {
                 applied: LogIndex(0),
                 applied_term: Term(0),
                 hard_state: HardState::default(),
-                voters: vec![1],
+                members: vec![1],
                 state: Bytes::from(vec![1; 64 << 10]),
             });
         }

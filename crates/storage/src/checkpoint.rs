@@ -60,7 +60,7 @@ struct Shard {
     applied: LogIndex,
     applied_term: Term,
     hard_state: HardState,
-    voters: Vec<u64>,
+    members: Vec<u64>,
     state_size: u64,
 }
 
@@ -104,7 +104,7 @@ fn encode(content: &Content) -> Vec<u8> {
         applied: shard.applied,
         applied_term: shard.applied_term,
         hard_state: shard.hard_state,
-        voters: shard.voters.clone(),
+        members: shard.members.clone(),
         state_size: shard.state.len() as u64,
     });
     let partitions = content.manifest.iter().map(|(partition, segments)| {
@@ -184,7 +184,7 @@ fn decode_content(bytes: &Bytes, header: &[u8], check: bool) -> Option<Content> 
             applied: shard.applied,
             applied_term: shard.applied_term,
             hard_state: shard.hard_state,
-            voters: shard.voters,
+            members: shard.members,
             state: bytes.slice(at..end),
         });
         at = end;

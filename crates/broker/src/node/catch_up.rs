@@ -74,7 +74,7 @@ struct Install {
     persisted: u64,
     index: LogIndex,
     term: Term,
-    voters: Vec<u64>,
+    members: Vec<u64>,
     state: Snapshot<'static>,
     source: NodeId,
     /// Records still to come: from where to where.
@@ -119,7 +119,7 @@ impl Node {
             return;
         }
         let catalog = (at == 0).then_some(&self.catalog);
-        let ShardCheckpoint { applied: index, applied_term: term, voters, state, .. } =
+        let ShardCheckpoint { applied: index, applied_term: term, members, state, .. } =
             self.shards[at].checkpoint(catalog);
         if state.len() > STATE_BYTES_MAX {
             let text = format!(
@@ -130,7 +130,7 @@ impl Node {
             out.push(Effect::Log(LogLevel::Error, text));
             return;
         }
-        let snapshot = consensus::Snapshot { index, term, voters, state };
+        let snapshot = consensus::Snapshot { index, term, members, state };
         for follower in followers {
             let node = node_of(*follower).map_or(-1, |node| node.0);
             out.push(Effect::Log(
@@ -227,7 +227,7 @@ impl Node {
             persisted,
             index: snapshot.index,
             term: snapshot.term,
-            voters: snapshot.voters,
+            members: snapshot.members,
             state,
             source,
             wanted: BTreeMap::new(),
@@ -432,7 +432,7 @@ impl Node {
             let slot = job.shards.iter_mut().find(|shard| shard.shard == self.shards[*at].id);
             let slot = slot.expect("a checkpoint has all shards");
             (slot.applied, slot.applied_term) = (install.index, install.term);
-            slot.voters = install.voters.clone();
+            slot.members = install.members.clone();
             slot.state = install.state.encode().into();
             let stays: BTreeSet<PartitionId> = install.state.partitions.iter().map(|(id, _)| *id).collect();
             let known = self.shards[*at].partitions.keys().copied();

@@ -124,12 +124,12 @@ pub(super) fn shard(
     voters.sort_unstable();
     let mut restored = Restored::default();
     if let Some(checkpoint) = checkpoint {
-        if checkpoint.voters != voters {
-            return Err(super::start::other_voters(&checkpoint.voters, &voters));
+        if checkpoint.members != voters {
+            return Err(super::start::other_voters(&checkpoint.members, &voters));
         }
         restored.applied = checkpoint.applied;
         restored.applied_term = checkpoint.applied_term;
-        restored.voters = checkpoint.voters.clone();
+        restored.members = checkpoint.members.clone();
         restored.hard_state = checkpoint.hard_state;
     }
     restored.entries = found.entries.remove(&id).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What a replica can be asked at any time: its role, its log, its voters. Changes nothing.
 
 use super::{Group, Halt};
+use crate::Members;
 use crate::{Config, Role};
 use model::{Entry, HardState, LogIndex, Term};
 use raft::{INVALID_ID, StateRole};
@@ -94,7 +95,12 @@ impl Group {
         self.is_leader() && self.node.raft.apply_to_current_term()
     }
 
-    /// The voters now, in order.
+    /// Who takes part now.
+    pub fn members(&self) -> Members {
+        Members::from_raft(&self.node.raft.prs().conf().to_conf_state())
+    }
+
+    /// The voters now, in order; while two sets decide, those of both.
     pub fn voters(&self) -> Vec<u64> {
         let mut voters: Vec<u64> = self.node.raft.prs().conf().voters().ids().iter().collect();
         voters.sort_unstable();

@@ -117,7 +117,7 @@ impl Process {
             let restored = Restored {
                 applied: state.index,
                 applied_term: state.term,
-                voters: image.checkpoint.map_or_else(Vec::new, |kept| kept.voters),
+                members: image.checkpoint.map_or_else(Vec::new, |kept| kept.members),
                 hard_state: image.hard_state,
                 entries: image.entries,
             };
@@ -286,7 +286,7 @@ impl Process {
             let snapshot = Snapshot {
                 index: replica.state.index,
                 term: replica.state.term,
-                voters: replica.group.voters(),
+                members: replica.group.members().codes(),
                 state: replica.state.encode(),
             };
             replica.group.send_snapshot(follower, &snapshot);
@@ -324,7 +324,7 @@ impl Process {
         for (shard, snapshot) in &batch.installs {
             let state = shards.iter_mut().find(|state| state.shard == *shard).expect("its own");
             (state.applied, state.applied_term) = (snapshot.index, snapshot.term);
-            (state.voters, state.state) = (snapshot.voters.clone(), snapshot.state.clone());
+            (state.members, state.state) = (snapshot.members.clone(), snapshot.state.clone());
         }
         self.store.checkpoint(shards)
     }
@@ -335,7 +335,7 @@ impl Process {
             applied: replica.state.index,
             applied_term: replica.state.term,
             hard_state: replica.hard_state,
-            voters: replica.group.voters(),
+            members: replica.group.members().codes(),
             state: replica.state.encode(),
         };
         self.replicas.iter().map(state).collect()

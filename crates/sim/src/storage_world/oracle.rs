@@ -156,7 +156,7 @@ impl Oracle {
                 applied: LogIndex(state.applied),
                 applied_term: state.term_at(state.applied),
                 hard_state: state.hard_state,
-                voters: vec![1],
+                members: vec![1],
                 state: Bytes::from(bytes),
             });
         }

@@ -35,7 +35,7 @@ fn checkpoint(node: &mut Opened<MemoryDisk>, from: i64, count: i64, applied: u64
         applied: LogIndex(applied),
         applied_term: Term(1),
         hard_state: HardState::default(),
-        voters: vec![1],
+        members: vec![1],
         state: "state".into(),
     };
     let job = Checkpoint { flushes: vec![flush], shards: vec![shard], clean, ..Checkpoint::default() };

@@ -29,7 +29,7 @@ fn state(applied: u64) -> Vec<ShardCheckpoint> {
         applied: LogIndex(applied),
         applied_term: Term(1),
         hard_state: HardState::default(),
-        voters: vec![1],
+        members: vec![1],
         state: format!("at {applied}").into(),
     };
     vec![shard(KEPT), shard(GONE)]

@@ -32,7 +32,7 @@ fn written() -> MemoryDisk {
         applied: LogIndex(1),
         applied_term: Term(3),
         hard_state: vote,
-        voters: vec![1, 2, 3],
+        members: vec![1, 2, 3],
         state: "state".into(),
     };
     let job = Checkpoint { flushes: vec![flush], shards: vec![shard], ..Checkpoint::default() };
@@ -73,7 +73,7 @@ fn version_1_is_written_and_read_as_ever() {
     let recovered = &node.recovered;
     assert_eq!(recovered.damage, None);
     assert_eq!(recovered.shards[0].state, "state");
-    assert_eq!(recovered.shards[0].voters, [1, 2, 3]);
+    assert_eq!(recovered.shards[0].members, [1, 2, 3]);
     let vote = HardState { term: Term(3), vote: 2, commit: LogIndex(1) };
     assert_eq!(recovered.hard_states[0], (ShardId(1), vote));
     assert_eq!(recovered.entries[0], (ShardId(1), vec![entry(ShardId(1), 3, 2, 13, 40)]));

@@ -204,7 +204,7 @@ impl World {
                 applied: LogIndex(applied),
                 applied_term: term,
                 hard_state: self.model.votes.get(&shard).copied().unwrap_or_default(),
-                voters: vec![1],
+                members: vec![1],
                 state: Bytes::from(format!("state of {} at {applied}", shard.0)),
             });
         }

@@ -36,7 +36,7 @@ fn job(from: i64, to: i64, change: impl FnOnce(&mut Checkpoint)) -> Checkpoint {
         applied: LogIndex(to as u64),
         applied_term: Term(1),
         hard_state: HardState::default(),
-        voters: vec![1],
+        members: vec![1],
         state: "state".into(),
     };
     let mut job = Checkpoint { flushes: vec![flush], shards: vec![shard], ..Checkpoint::default() };

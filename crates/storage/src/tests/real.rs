@@ -55,7 +55,7 @@ fn lives<D: Disk>(disk: impl Fn() -> D) {
             applied: LogIndex(last),
             applied_term: Term(1),
             hard_state: HardState::default(),
-            voters: vec![1],
+            members: vec![1],
             state: "state".into(),
         };
         let job = Checkpoint { flushes: vec![flush], shards: vec![shard], ..Checkpoint::default() };

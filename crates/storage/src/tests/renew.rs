@@ -46,7 +46,7 @@ fn checkpoint() -> Checkpoint {
         applied: LogIndex(APPLIED),
         applied_term: Term(1),
         hard_state: vote(),
-        voters: vec![1],
+        members: vec![1],
         state: "state".into(),
     };
     Checkpoint { shards: vec![shard], ..Checkpoint::default() }
