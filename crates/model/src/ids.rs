@@ -7,6 +7,32 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub i32);
 
+/// A data directory's own id, drawn when it was first used: a disk that is lost or emptied comes back as another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DiskId(pub [u8; 16]);
+
+impl fmt::Display for DiskId {
+    /// As Kafka writes a directory's id.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&TopicId(self.0).base64())
+    }
+}
+
+impl DiskId {
+    /// Of random bytes. Two bits are given: it is never zero, and its text never begins like an option.
+    pub fn drawn(mut random: [u8; 16]) -> DiskId {
+        random[0] = random[0] & 0x7f | 1;
+        DiskId(random)
+    }
+
+    /// The id under which a disk comes back that was emptied: the same one each time, should it be interrupted on the way.
+    pub fn successor(self) -> DiskId {
+        let mixed = u128::from_be_bytes(self.0).wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let mixed = (mixed ^ mixed.rotate_left(61)).wrapping_mul(0xda94_2042_e4dd_58b5_2360_ed05_1fc6_5da5);
+        DiskId::drawn(mixed.to_be_bytes())
+    }
+}
+
 /// One Raft group. Shard 0 is the metadata group; data shards count from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ShardId(pub u32);

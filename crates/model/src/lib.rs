@@ -11,6 +11,7 @@ pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod name;
+mod owner;
 pub mod time;
 
 pub use batch::{BatchHeader, Places, RecordFacts, StoredBatch};
@@ -18,6 +19,8 @@ pub use buffers::{Buffer, Buffers};
 pub use entry::{Entry, EntryKind, HardState, LogIndex, Payload, Term};
 pub use error::ErrorCode;
 pub use ids::{
-    LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, ShardId, TopicId,
+    DiskId, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, ShardId,
+    TopicId,
 };
+pub use owner::{Owner, Waits};
 pub use time::{Mono, Now, WallMs};

@@ -134,7 +134,7 @@ impl Server {
             // A known one keeps its own, whatever the addresses of its nodes are by now.
             _ => settings.cluster_id,
         };
-        let options = Options { cluster, node: node_id, wal: WalSizes::default(), mutant: None };
+        let options = Options { cluster, node: node_id, disk: None, wal: WalSizes::default(), mutant: None };
         // Recovery reads and syncs for a while: not on a thread that serves sockets.
         let opened = tokio::task::spawn_blocking(move || storage::open(disk, options))
             .await

@@ -3,6 +3,7 @@
 //! its own, and what was recovered. Knows no socket, no clock and no thread; docs/formats.md draws the bytes.
 
 mod checkpoint;
+mod claim;
 pub mod disk;
 mod identity;
 pub mod inspect;
@@ -17,8 +18,9 @@ mod segments;
 mod sweep;
 mod wal;
 
+pub use claim::{Claimed, claim};
 pub use disk::{Disk, DiskFile, RealDisk};
-pub use identity::Identity;
+pub use identity::{Identity, Standing};
 pub use mutant::Mutant;
 pub use open::{OpenError, Opened, Options, open};
 pub use segments::Segments;

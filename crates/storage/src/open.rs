@@ -3,7 +3,7 @@
 
 use crate::checkpoint::{self, Content, Failed, Slot};
 use crate::disk::{Disk, DiskFile};
-use crate::identity::{self, Identity, Unreadable};
+use crate::identity::{self, Identity, Standing, Unreadable};
 use crate::known::Known;
 use crate::mutant::Mutant;
 use crate::reserve::{self, Reserve};
@@ -12,9 +12,9 @@ use crate::segments::{self, Segments};
 use crate::wal::files::{self, Spare};
 use crate::wal::replay::{From, Replayed, replay};
 use crate::wal::{Start, Wal, WalSizes};
-use crate::{recover, sweep};
-use model::NodeId;
+use crate::{claim, recover, sweep};
 use model::job::{JobError, PartitionSegments, Recovered};
+use model::{DiskId, NodeId};
 use std::io;
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ pub struct Options {
     pub cluster: Option<[u8; 16]>,
     /// The node.
     pub node: NodeId,
+    /// For a data directory without one: its id, drawn by the caller. A new one waits then until it is told to take part. `None`: a
+    /// version of Sternpost that knows of no disks may have to use it again.
+    pub disk: Option<DiskId>,
     /// Sizes of WAL files.
     pub wal: WalSizes,
     /// A known-bad variant, for the simulator's mutation run only.
@@ -119,25 +122,28 @@ impl std::convert::From<Failed> for OpenError {
     }
 }
 
-/// Opens a data directory, a new one when it is empty.
+/// Opens a data directory. Of one that waits, and holds nothing, nothing is touched: its lanes have nothing to do.
 ///
 /// # Errors
 /// One sentence that says what to do. After an error of the device nothing must be tried again in this process.
 pub fn open<D: Disk>(disk: Arc<D>, options: Options) -> Result<Opened<D>, OpenError> {
-    // Once without the lock, which is a file: a directory of something else stays as it was.
-    find_identity(&*disk, &options)?;
-    if !disk.lock()? {
-        return Err(OpenError::Locked);
-    }
-    match begin(&disk, options) {
-        Err(OpenError::NoSpace) if reserve::give_back(&*disk)? => begin(&disk, options),
+    claim::claim(disk, options)?.open()
+}
+
+/// `open`, of a directory that this process holds.
+pub(crate) fn open_claimed<D: Disk>(
+    disk: &Arc<D>,
+    options: Options,
+    identity: Identity,
+) -> Result<Opened<D>, OpenError> {
+    match begin(disk, options, identity) {
+        Err(OpenError::NoSpace) if reserve::give_back(&**disk)? => begin(disk, options, identity),
         other => other,
     }
 }
 
-fn begin<D: Disk>(disk: &Arc<D>, options: Options) -> Result<Opened<D>, OpenError> {
+fn begin<D: Disk>(disk: &Arc<D>, options: Options, mut identity: Identity) -> Result<Opened<D>, OpenError> {
     let mutant = options.mutant;
-    let mut identity = find_identity(&**disk, &options)?;
     let mut notes = recover::notes(&**disk)?;
     let (content, slot, mut damage) = find_checkpoint(&**disk, mutant, &mut notes)?;
     let from = coordinates(&content);
@@ -149,9 +155,13 @@ fn begin<D: Disk>(disk: &Arc<D>, options: Options) -> Result<Opened<D>, OpenErro
         replayed.torn.take().map(|place| format!("cut the log at {place}: it was never acknowledged")),
     );
     damage = replayed.damage.take().map(|damage| damage.detail).or(damage);
+    let waits = matches!(identity.standing, Standing::Waits { .. });
     let known = Arc::new(Known::default());
-    let leftovers = if damage.is_none() {
+    let leftovers = if waits {
+        Vec::new()
+    } else if damage.is_none() {
         identity.incarnation += 1;
+        identity.disk = identity.disk.or(options.disk);
         disk.create_dir_all(files::DIRECTORY)?;
         disk.create_dir_all(segments::DIRECTORY)?;
         identity::store(&**disk, &identity)?;
@@ -169,7 +179,8 @@ fn begin<D: Disk>(disk: &Arc<D>, options: Options) -> Result<Opened<D>, OpenErro
         state.checkpoint = content.sequence;
         state.applied = from.shards.iter().map(|(shard, (applied, ..))| (*shard, *applied)).collect();
     }
-    let wal = start_wal(disk, &known, &options, &mut replayed, identity.incarnation, damage.is_none())?;
+    let wal =
+        start_wal(disk, &known, &options, &mut replayed, identity.incarnation, damage.is_none() && !waits)?;
     known.state().last = replayed.shards.iter().map(|(shard, log)| (*shard, log.row.last)).collect();
     let recovered = Recovered {
         shards: content.shards.clone(),
@@ -194,7 +205,7 @@ fn begin<D: Disk>(disk: &Arc<D>, options: Options) -> Result<Opened<D>, OpenErro
         damage,
     };
     let mut reserve = Reserve::new(&options.wal);
-    if recovered.damage.is_none() {
+    if recovered.damage.is_none() && !waits {
         reserve.put_by(&**disk)?;
     }
     let readers = Arc::new(OpenSegments::new());
@@ -253,7 +264,8 @@ fn start_wal<D: Disk>(
     }
 }
 
-fn find_identity<D: Disk>(disk: &D, options: &Options) -> Result<Identity, OpenError> {
+/// Whose directory it is; of an empty one, whose it is to be.
+pub(crate) fn find_identity<D: Disk>(disk: &D, options: &Options) -> Result<Identity, OpenError> {
     match identity::load(disk) {
         Ok(identity) => {
             let other_cluster = options.cluster.is_some_and(|cluster| cluster != identity.cluster);
@@ -281,7 +293,11 @@ fn find_identity<D: Disk>(disk: &D, options: &Options) -> Result<Identity, OpenE
                 });
             }
             let cluster = options.cluster.ok_or(OpenError::NoCluster)?;
-            Ok(Identity { cluster, node: options.node, incarnation: 0 })
+            let plain = Identity::plain(cluster, options.node, 0);
+            Ok(match options.disk {
+                None => plain,
+                disk => Identity { disk, standing: Standing::Waits { replaces: None }, ..plain },
+            })
         }
         Err(Unreadable::Damaged) => Err(OpenError::IdentityDamaged),
         Err(Unreadable::Version(version)) => Err(OpenError::Version { path: identity::PATH.into(), version }),

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-const LOSSES: &str = "losses";
+pub(crate) const LOSSES: &str = "losses";
 /// Bytes of loss records that a start reports.
 const LOSSES_BYTES_MAX: u64 = 1 << 20;
 

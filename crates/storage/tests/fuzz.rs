@@ -21,7 +21,7 @@ use storage::{Options, WalSizes, inspect, open, recover};
 
 fn options() -> Options {
     let wal = WalSizes { first_file_bytes: 16 << 10, file_bytes: 32 << 10, spare_bytes_max: 64 << 10 };
-    Options { cluster: Some([7; 16]), node: NodeId(1), wal, mutant: None }
+    Options { cluster: Some([7; 16]), node: NodeId(1), disk: None, wal, mutant: None }
 }
 
 /// A data directory with two commits; returns the WAL file's name.

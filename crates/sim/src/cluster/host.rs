@@ -200,6 +200,7 @@ impl World {
         let options = Options {
             cluster: Some(CLUSTER),
             node: node_id(at),
+            disk: None,
             wal: self.swarm.wal,
             mutant: match self.mutant {
                 Some(Mutant::Storage(mutant)) => Some(mutant),

@@ -39,7 +39,7 @@ impl Store {
     /// Recovers what the disk holds.
     pub fn open(disk: SimDisk, node: u64) -> Result<Found, OpenError> {
         let node = NodeId(node as i32);
-        let options = Options { cluster: Some([7; 16]), node, wal: SIZES, mutant: None };
+        let options = Options { cluster: Some([7; 16]), node, disk: None, wal: SIZES, mutant: None };
         let opened = open(Arc::new(disk), options)?;
         let mut shards: BTreeMap<ShardId, ShardImage> = BTreeMap::new();
         for checkpoint in opened.recovered.shards {

@@ -31,7 +31,8 @@ impl Engine {
         sizes: EngineSizes,
         mutant: Option<Mutant>,
     ) -> Result<(Engine, Recovered), OpenError> {
-        let options = Options { cluster: Some(CLUSTER), node: model::NodeId(1), wal: sizes, mutant };
+        let options =
+            Options { cluster: Some(CLUSTER), node: model::NodeId(1), disk: None, wal: sizes, mutant };
         let opened = storage::open(Arc::new(disk.clone()), options)?;
         let engine = Engine {
             wal: RefCell::new(opened.wal),

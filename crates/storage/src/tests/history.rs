@@ -20,7 +20,7 @@ const SHARDS: u32 = 3;
 
 pub fn options(mutant: Option<Mutant>) -> Options {
     let wal = WalSizes { first_file_bytes: 48 << 10, file_bytes: 96 << 10, spare_bytes_max: 300 << 10 };
-    Options { cluster: Some([7; 16]), node: NodeId(1), wal, mutant }
+    Options { cluster: Some([7; 16]), node: NodeId(1), disk: None, wal, mutant }
 }
 
 /// A batch of `count` records whose bytes follow from `mark`.

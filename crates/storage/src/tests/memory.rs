@@ -329,7 +329,19 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.call(false)?;
-        let Some(Node::File(inode)) = state.names.get(from).cloned() else { return Err(not_found()) };
+        let node = state.names.get(from).cloned().ok_or_else(not_found)?;
+        let Node::File(inode) = node else {
+            // With all that is in it, each name for itself: harsher than any file system.
+            let below = format!("{from}/");
+            let inside = state.names.iter().filter(|(name, _)| *name == from || name.starts_with(&below));
+            let inside: Vec<_> = inside.map(|(name, node)| (name.clone(), node.clone())).collect();
+            for (name, node) in &inside {
+                let moved = format!("{to}{}", &name[from.len()..]);
+                state.change(NameChange::Set(moved, node.clone()));
+            }
+            inside.into_iter().rev().for_each(|(name, _)| state.change(NameChange::Remove(name)));
+            return Ok(());
+        };
         if parent(from) == parent(to) {
             state.change(NameChange::Rename(from.into(), to.into(), inode));
         } else {
