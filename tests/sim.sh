@@ -21,6 +21,6 @@ for world in one storage quorum; do
   "$bin" sim --mutant all --world "$world"
 done
 # Only several nodes can show these; the others of world three are found in the worlds above.
-for mutant in ManifestMissesRange ApplyReadsClock LevelOfMajority MendSkipsLacking DamageForgotten MendTrustsBlocks; do
+for mutant in EmptyTakesPart ReplacedGoesOn ManifestMissesRange ApplyReadsClock LevelOfMajority MendSkipsLacking DamageForgotten MendTrustsBlocks; do
   "$bin" sim --mutant "$mutant" --nodes 3
 done

@@ -21,9 +21,9 @@ use schema::Message;
 const KAFKA_RELEASE: &str = "4.4.0";
 
 /// API keys for which code is generated.
-const API_KEYS: [i16; 43] = [
+const API_KEYS: [i16; 44] = [
     0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 32, 33, 35, 36,
-    37, 42, 43, 44, 47, 48, 49, 55, 60, 61, 65, 66, 68, 69, 75,
+    37, 42, 43, 44, 47, 48, 49, 55, 60, 61, 65, 66, 68, 69, 75, 81,
 ];
 
 /// Messages without an API key for which code is generated.

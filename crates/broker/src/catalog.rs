@@ -1,6 +1,7 @@
 //! The catalogue: topics, their partitions' shards, settings and producer-id blocks. State machine of the metadata
 //! group: changed by `apply` alone, the same on every replica.
 
+use crate::disks::{Disks, Named};
 use crate::level::{Level, OLDEST};
 use model::{LogIndex, NodeId, PartitionId, ShardId, TopicId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -80,6 +81,13 @@ pub enum CatalogCommand {
         /// The level; not higher than before: no effect.
         to: Level,
     },
+    /// A disk of a node takes part from now on, in the place of the one before. From protocol level 3 on.
+    NameDisk {
+        /// The node.
+        node: NodeId,
+        /// The disk; one that does not follow the one before: no effect.
+        named: Named,
+    },
 }
 
 /// One topic.
@@ -154,6 +162,9 @@ pub struct Catalog {
     dying: BTreeMap<TopicId, Dying>,
     /// The protocol level; 0 before it was raised for the first time.
     level: Level,
+    /// A state has them behind everything else.
+    #[serde(skip)]
+    disks: Disks,
 }
 
 /// A deleted topic whose partitions are not known to be gone from every shard. Until they are, a node whose catalogue is older
@@ -248,6 +259,16 @@ impl Catalog {
         self.level.max(OLDEST)
     }
 
+    /// Which disk of each node takes part.
+    pub fn disks(&self) -> &Disks {
+        &self.disks
+    }
+
+    /// A state keeps them behind everything else: before protocol level 3 there were none.
+    pub(crate) fn take_disks(&mut self, disks: Disks) {
+        self.disks = disks;
+    }
+
     /// A deleted topic of this name.
     pub fn dying_by_name(&self, name: &str) -> Option<TopicId> {
         self.dying.iter().find(|(_, dying)| dying.name == name).map(|(id, _)| *id)
@@ -323,6 +344,9 @@ impl Catalog {
                 if first != self.next_shard() {
                     return None;
                 }
+                for (at, nodes) in replicas.iter().enumerate() {
+                    self.disks.bear(ShardId(first.0 + at as u32), nodes);
+                }
                 self.placed_shards.extend(replicas);
                 Some(CatalogChange::ShardsAdded)
             }
@@ -336,6 +360,9 @@ impl Catalog {
                 }
                 self.level = to;
                 Some(CatalogChange::Level)
+            }
+            CatalogCommand::NameDisk { node, named } => {
+                self.disks.name(node, named).then_some(CatalogChange::DiskNamed(node))
             }
         }
     }
@@ -391,6 +418,8 @@ pub enum CatalogChange {
     TopicsGone(Vec<TopicId>),
     /// The protocol level was raised.
     Level,
+    /// Another disk of this node takes part.
+    DiskNamed(NodeId),
 }
 
 #[cfg(test)]

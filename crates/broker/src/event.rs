@@ -6,8 +6,9 @@
 use crate::level::Level;
 use crate::peer::{Link, PeerMessage};
 use crate::request::{ClientInfo, ConnectionId, Request, Response, Token, Volume};
-use model::NodeId;
 use model::job::{Done, Job, JobError, JobId};
+use model::{DiskId, NodeId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One thing that happened.
@@ -77,6 +78,17 @@ pub enum Effect {
         /// What.
         message: PeerMessage,
     },
+    /// Close a connection: its client is to go on with another node.
+    HangUp(ConnectionId),
+    /// The disk was named: it takes part from now on. The process goes on as one that starts.
+    TakePart {
+        /// As which of its node's replicas.
+        replica: u32,
+        /// The disks of the others, when a new cluster begins with them.
+        founders: BTreeMap<NodeId, DiskId>,
+    },
+    /// Another disk has this one's place: it gives up what it holds and waits. The process goes on as one that starts.
+    GiveUp,
     /// Answer to `Observe`.
     Status(Token, Box<Status>),
     /// Something an operator should read.

@@ -4,13 +4,16 @@
 
 use crate::catalog::{Catalog, CatalogCommand, Dying};
 use crate::command::{Command, Descriptor};
+use crate::disks::{Disks, Named};
 use crate::group::{
     CommittedOffset, GroupCommand, GroupTable, Membership, Opaque, StoredGroup, StoredMember, StoredPhase,
 };
 use crate::partition::PartitionLog;
 use crate::producer::{AppendedBatch, ProducerState};
 use crate::shard::Snapshot;
-use model::{LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ProducerId, ShardId, TopicId, WallMs};
+use model::{
+    DiskId, LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ProducerId, ShardId, TopicId, WallMs,
+};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,6 +76,7 @@ fn name(command: &Command) -> &'static str {
         Command::Catalog(CatalogCommand::AddShards { .. }) => "add-shards",
         Command::Catalog(CatalogCommand::ForgetTopics { .. }) => "forget-topics",
         Command::Catalog(CatalogCommand::RaiseLevel { .. }) => "raise-level",
+        Command::Catalog(CatalogCommand::NameDisk { .. }) => "name-disk",
         Command::RemovePartition { .. } => "remove-partition",
     }
 }
@@ -115,6 +119,7 @@ fn commands() -> Vec<Command> {
         },
         CatalogCommand::ForgetTopics { ids: vec![TOPIC] },
         CatalogCommand::RaiseLevel { to: 2 },
+        CatalogCommand::NameDisk { node: NodeId(2), named: Named { disk: DiskId([9; 16]), replica: 1 } },
     ];
     let own = [
         Command::Append {
@@ -180,7 +185,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 fn written() -> Vec<(&'static str, String)> {
     let descriptor = |command| Descriptor { at_ms: AT.0, commands: vec![command] };
     let lines = commands().into_iter().map(|c| (name(&c), hex(&descriptor(c).encode())));
-    lines.chain([("snapshot-3", hex(&snapshot().encode()))]).collect()
+    lines.chain([("snapshot-4", hex(&snapshot().encode()))]).collect()
 }
 
 #[test]
@@ -189,7 +194,8 @@ fn the_log_is_written_and_read_as_ever() {
         .lines()
         .map(|line| line.split_once(' ').expect("a name and bytes"))
         .collect();
-    let (older, golden): (Vec<_>, Vec<_>) = golden.into_iter().partition(|(name, _)| *name == "snapshot-2");
+    let is_older = |name: &str| ["snapshot-2", "snapshot-3"].contains(&name);
+    let (older, golden): (Vec<_>, Vec<_>) = golden.into_iter().partition(|(name, _)| is_older(name));
     let written = written();
     for (at, (name, hex)) in written.iter().enumerate() {
         assert_eq!(golden.get(at), Some(&(*name, hex.as_str())), "line {at} of the file");
@@ -206,9 +212,12 @@ fn the_log_is_written_and_read_as_ever() {
     assert_eq!(read, snapshot());
     let oldest = Snapshot::decode(ShardId(3), &bytes(golden)[2..]).expect_err("of a version before");
     assert!(oldest.0.contains("another version"), "{}", oldest.0);
+    let [(_, version_2), (_, version_3)] = older[..] else { panic!("the states of two versions before") };
     let mut without = snapshot();
+    without.catalog.as_mut().expect("it has one").take_disks(Disks::default());
+    assert_eq!(Snapshot::decode(ShardId(3), &bytes(version_3)).expect("of version 3"), without);
+    assert_eq!(hex(&without.encode()), version_3, "as long as no disk is named, versions before can read it");
     without.wanted = LogIndex(0);
     without.catalog.as_mut().expect("it has one").forget_what_version_2_lacks();
-    assert_eq!(older.len(), 1);
-    assert_eq!(Snapshot::decode(ShardId(3), &bytes(older[0].1)).expect("of version 2"), without);
+    assert_eq!(Snapshot::decode(ShardId(3), &bytes(version_2)).expect("of version 2"), without);
 }

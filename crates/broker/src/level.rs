@@ -9,6 +9,7 @@
 //! |---|---|
 //! | 1 | everything before levels were counted |
 //! | 2 | beats tell for which shards a node knows no leader, what a commit takes its disk, and its own newest level; voters lend entries to candidates |
+//! | 3 | disks have ids, wait, and are named |
 
 /// A protocol level.
 pub type Level = u16;
@@ -16,7 +17,9 @@ pub type Level = u16;
 /// The lowest level that this version can still speak.
 pub const OLDEST: Level = 1;
 /// The highest level that this version knows.
-pub const NEWEST: Level = 2;
+pub const NEWEST: Level = 3;
+/// From here on the catalogue names the disks that take part.
+pub const DISKS_NAMED: Level = 3;
 
 /// Levels that a node speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

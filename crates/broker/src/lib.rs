@@ -4,6 +4,7 @@
 pub mod catalog;
 mod command;
 pub mod config;
+pub mod disks;
 pub mod event;
 #[cfg(test)]
 mod golden;

@@ -10,6 +10,10 @@ pub enum Mutant {
     AckBeforeCommit,
     /// A duplicate of a batch in flight is answered at once instead of with that batch.
     DuplicateAckedEarly,
+    /// An empty disk takes part at once where the cluster knows another one of its node.
+    EmptyTakesPart,
+    /// A disk whose place another one has goes on.
+    ReplacedGoesOn,
     /// Sequences are not checked: a retry is appended again.
     SequenceUnchecked,
     /// Producer states are left out of checkpoints.
@@ -53,6 +57,8 @@ impl Mutant {
     pub const ALL: &'static [Mutant] = &[
         Mutant::AckBeforeCommit,
         Mutant::DuplicateAckedEarly,
+        Mutant::EmptyTakesPart,
+        Mutant::ReplacedGoesOn,
         Mutant::SequenceUnchecked,
         Mutant::ProducersForgotten,
         Mutant::OffsetMisreported,

@@ -3,12 +3,14 @@
 
 pub mod wire;
 
+use crate::disks::{Named, REPLICA_MAX};
 use crate::level::Level;
 use crate::request::{
     AlterConfigs, AlterConfigsResponse, CreatePartitions, CreatePartitionsResponse, CreateTopics,
     CreateTopicsResponse, DeleteTopics, DeleteTopicsResponse, DescribeQuorumResponse, Endpoint,
+    RemoveRaftVoter, RemoveRaftVoterResponse,
 };
-use model::{LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ShardId, StoredBatch, Term};
+use model::{DiskId, LeaderEpoch, LogIndex, NodeId, Offset, PartitionId, ShardId, StoredBatch, Term};
 use serde::{Deserialize, Serialize};
 
 /// One message from a node to another.
@@ -26,8 +28,32 @@ pub enum PeerMessage {
     Pull(Pull),
     /// Its answer.
     Range(Range),
+    /// The sender's disk takes no part yet.
+    Wait(Box<Wait>),
+    /// The disk of the receiver that takes part, as the sender's catalogue has it.
+    Named {
+        /// Its id.
+        disk: DiskId,
+        /// Which of the node's replicas it is.
+        replica: u32,
+    },
     /// A client wants these shards led by the nodes that should lead them; the receiver leads them so far.
     Elect(Vec<ShardId>),
+}
+
+/// Sent to each peer every `consensus::HEARTBEAT_INTERVAL` by a node whose disk waits. From protocol level 3 on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Where clients are to reach the sender.
+    pub endpoint: Endpoint,
+    /// Its disk.
+    pub disk: DiskId,
+    /// The disk whose place it is to take without anybody's word.
+    pub replaces: Option<DiskId>,
+    /// The highest protocol level that the sender knows.
+    pub level: Level,
+    /// The nodes that it has heard wait, too.
+    pub heard: Vec<NodeId>,
 }
 
 /// Sent to each peer every `consensus::HEARTBEAT_INTERVAL`, and at once when the sender begins to lead. At protocol level 1 nothing goes
@@ -49,6 +75,8 @@ pub struct Beat {
     pub commit_micros: Option<u32>,
     /// The highest protocol level that the sender knows.
     pub level: Level,
+    /// Its disk, if that has an id. From protocol level 3 on.
+    pub disk: Option<Named>,
 }
 
 /// One shard that a node serves.
@@ -81,6 +109,8 @@ pub enum Passed {
     ProducerIds,
     /// How far the voters of the metadata group have come.
     DescribeQuorum,
+    /// Another disk in the place of one. From protocol level 3 on.
+    RemoveRaftVoter(RemoveRaftVoter),
 }
 
 /// What the controller answers.
@@ -114,6 +144,8 @@ pub enum PassedResult {
     },
     /// Of a look at the quorum.
     DescribeQuorum(DescribeQuorumResponse),
+    /// Of another disk. From protocol level 3 on.
+    RemoveRaftVoter(RemoveRaftVoterResponse),
 }
 
 /// Committed batches of one partition, wanted by a replica that installs a state.
@@ -180,7 +212,11 @@ impl PeerMessage {
     /// About what the message holds in memory, bytes, for limits of queues.
     pub fn size(&self) -> usize {
         let consensus::Message { body, .. } = match self {
-            PeerMessage::Beat(_) | PeerMessage::Pull(_) | PeerMessage::Elect(_) => return MESSAGE_BYTES,
+            PeerMessage::Beat(_)
+            | PeerMessage::Wait(_)
+            | PeerMessage::Named { .. }
+            | PeerMessage::Pull(_)
+            | PeerMessage::Elect(_) => return MESSAGE_BYTES,
             PeerMessage::Range(range) => {
                 return range.batches.iter().map(|batch| MESSAGE_BYTES + batch.size()).sum();
             }
@@ -201,7 +237,7 @@ impl PeerMessage {
     /// The connection that it goes over.
     pub fn stream(&self) -> Stream {
         match self {
-            PeerMessage::Beat(_) => Stream::Beats,
+            PeerMessage::Beat(_) | PeerMessage::Wait(_) | PeerMessage::Named { .. } => Stream::Beats,
             PeerMessage::Consensus(message) if matches!(message.body, consensus::Body::Snapshot(_)) => {
                 Stream::Bulk
             }
@@ -214,12 +250,42 @@ impl PeerMessage {
     }
 }
 
-/// The raft id of a node: raft counts from 1, nodes from 0.
-pub fn raft_id(node: NodeId) -> u64 {
-    u64::try_from(node.0).expect("node ids are not negative") + 1
+/// Above the bits of a raft id that name the node stand those of its replica.
+const REPLICA_SHIFT: u32 = 32;
+
+/// The raft id of a node's replica: raft counts from 1, nodes and replicas from 0.
+pub fn raft_id(node: NodeId, replica: u32) -> u64 {
+    let node = u64::try_from(node.0).expect("node ids are not negative") + 1;
+    assert!(replica <= REPLICA_MAX, "a node has few replicas");
+    node | u64::from(replica) << REPLICA_SHIFT
 }
 
 /// The node behind a raft id; `None` for ids that no node has.
 pub fn node_of(raft_id: u64) -> Option<NodeId> {
-    raft_id.checked_sub(1).and_then(|id| i32::try_from(id).ok()).map(NodeId)
+    let node = raft_id & ((1 << REPLICA_SHIFT) - 1);
+    let id = node.checked_sub(1).filter(|_| raft_id < consensus::RAFT_ID_END)?;
+    i32::try_from(id).ok().map(NodeId)
+}
+
+/// Which of its node's replicas a raft id names.
+pub fn replica_of(raft_id: u64) -> u32 {
+    u32::try_from(raft_id >> REPLICA_SHIFT).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raft_ids_name_node_and_replica() {
+        for (node, replica) in [(0, 0), (1, 0), (i32::MAX, 0), (7, 3), (i32::MAX, REPLICA_MAX)] {
+            let id = raft_id(NodeId(node), replica);
+            assert_eq!((node_of(id), replica_of(id)), (Some(NodeId(node)), replica));
+            assert!(id < consensus::RAFT_ID_END);
+        }
+        assert_eq!(raft_id(NodeId(2), 0), 3, "as before there were replicas");
+        for id in [0, 1 << REPLICA_SHIFT, u64::from(u32::MAX), consensus::RAFT_ID_END | 1, u64::MAX] {
+            assert_eq!(node_of(id), None, "{id:x}");
+        }
+    }
 }

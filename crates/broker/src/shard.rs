@@ -77,6 +77,8 @@ pub enum Applied {
 
 /// Version of a shard's state in checkpoints. The states of version 1 had none; none of them began with 0xff.
 const STATE_VERSION: [u8; 2] = [0xff, 3];
+/// As version 3, and behind it the disks that the catalogue names: of the metadata group's state when there are any.
+const STATE_VERSION_4: [u8; 2] = [0xff, 4];
 /// At its end the catalogue had no placed shards, no dying topics and no level yet, and the state no age of the catalogue.
 const STATE_VERSION_2: [u8; 2] = [0xff, 2];
 /// What it lacks: none, none, 0 and 0. Of a shard without a catalogue only the first one is read.
@@ -95,11 +97,27 @@ pub(crate) struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, STATE_VERSION.to_vec()).expect("plain data always serializes")
+        let plain = "plain data always serializes";
+        match self.catalog.as_ref().map(Catalog::disks).filter(|disks| !disks.is_empty()) {
+            None => postcard::to_extend(self, STATE_VERSION.to_vec()).expect(plain),
+            Some(disks) => {
+                let state = postcard::to_extend(self, STATE_VERSION_4.to_vec()).expect(plain);
+                postcard::to_extend(disks, state).expect(plain)
+            }
+        }
     }
 
     pub(crate) fn decode(shard: ShardId, bytes: &[u8]) -> Result<Snapshot<'static>, DescriptorError> {
         let shard = shard.0;
+        let unreadable = |error| DescriptorError(format!("read the checkpoint of shard {shard}: {error}"));
+        if let Some(body) = bytes.strip_prefix(&STATE_VERSION_4) {
+            let (mut snapshot, rest) =
+                postcard::take_from_bytes::<Snapshot<'static>>(body).map_err(unreadable)?;
+            if let Some(catalog) = &mut snapshot.catalog {
+                catalog.take_disks(postcard::from_bytes(rest).map_err(unreadable)?);
+            }
+            return Ok(snapshot);
+        }
         let before = bytes.strip_prefix(&STATE_VERSION_2).map(|body| [body, &LACKS].concat());
         let body = before.as_deref().or_else(|| bytes.strip_prefix(&STATE_VERSION)).ok_or_else(|| {
             DescriptorError(format!(
@@ -107,8 +125,7 @@ impl Snapshot<'_> {
                  start with a new data directory"
             ))
         })?;
-        postcard::from_bytes(body)
-            .map_err(|error| DescriptorError(format!("read the checkpoint of shard {shard}: {error}")))
+        postcard::from_bytes(body).map_err(unreadable)
     }
 }
 
@@ -223,6 +240,12 @@ impl Shard {
             members: self.group.members().codes(),
             state: snapshot.encode().into(),
         }
+    }
+
+    /// What this leader knows to be durable at each replica that votes.
+    pub fn voters_progress(&self) -> Vec<(u64, LogIndex)> {
+        let voters = self.group.voters();
+        self.group.progress().into_iter().filter(|(id, _)| voters.contains(id)).collect()
     }
 
     /// Last entry that its state contains.

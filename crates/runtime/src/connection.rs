@@ -189,6 +189,9 @@ impl<'a> Connection<'a> {
             tokio::task::consume_budget().await;
             self.take_answers()?;
             self.write().map_err(End::Io)?;
+            if self.mailbox.is_over() {
+                return Ok(());
+            }
             let phase = shared.phase();
             let draining = phase != Phase::Serving;
             if self.output.is_empty() && (phase == Phase::Ending || draining && self.unanswered.is_empty()) {

@@ -4,6 +4,7 @@
 //! The stop between a connection's task (`connection`) and the storage threads (`lanes`), in both directions.
 
 use crate::clock::Clock;
+use crate::driver::Ended;
 use crate::gate::Held;
 use crate::lanes::{AppendHere, Lanes, WalLane};
 use crate::mailbox::Mailbox;
@@ -74,8 +75,8 @@ pub struct Turn<'a> {
     pub append: Option<AppendHere<'a>>,
     /// When the next turn is due; `None`: no sooner than was said before.
     pub deadline: Option<Mono>,
-    /// The node stops: cleanly, or why.
-    pub stop: Option<Option<String>>,
+    /// The node stops: how, or why.
+    pub stop: Option<Result<Ended, String>>,
 }
 
 /// A connection with unanswered requests.
@@ -151,7 +152,7 @@ impl Core {
         self.node.settle(self.clock.now(), &mut effects);
         let (append, stop) = self.carry_out(&mut effects, alone, wal);
         (self.inputs, self.effects) = (inputs, effects);
-        let stop = stop.or_else(|| self.expelled.take().map(Some));
+        let stop = stop.or_else(|| self.expelled.take().map(Err));
         Turn { append, deadline: self.sooner_deadline(), stop }
     }
 
@@ -219,7 +220,7 @@ impl Core {
         effects: &mut Vec<Effect>,
         alone: bool,
         wal: &'a WalLane,
-    ) -> (Option<AppendHere<'a>>, Option<Option<String>>) {
+    ) -> (Option<AppendHere<'a>>, Option<Result<Ended, String>>) {
         // Jobs of one lane stay in their order.
         let alone = alone
             && !effects.iter().any(|effect| matches!(effect, Effect::Start { job: Job::Recycle(_), .. }));
@@ -268,7 +269,16 @@ impl Core {
                     self.peers.as_ref().expect("a node of one sends nothing").send(to, message);
                     sends = true;
                 }
-                Effect::Stop(reason) => stop = Some(reason),
+                Effect::Stop(reason) => stop = Some(reason.map_or(Ok(Ended::Stopped), Err)),
+                Effect::TakePart { replica, founders } => {
+                    stop = Some(Ok(Ended::TakesPart { replica, founders }));
+                }
+                Effect::GiveUp => stop = Some(Ok(Ended::GivesUp)),
+                Effect::HangUp(connection) => {
+                    if let Some(asker) = self.askers.get(&connection) {
+                        asker.mailbox.hang_up();
+                    }
+                }
             }
         }
         if let Some(peers) = self.peers.as_ref().filter(|_| sends) {

@@ -8,13 +8,31 @@
 
 use crate::clock::Clock;
 use crate::core::{Core, Input, Turn};
+use model::{DiskId, NodeId};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
 /// How a node ended; `None` while it runs.
-pub type Outcome = Option<Result<(), String>>;
+pub type Outcome = Option<Result<Ended, String>>;
+
+/// How a node ended when nothing was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Its disk was named: the next start takes part.
+    TakesPart {
+        /// As which of its node's replicas.
+        replica: u32,
+        /// The disks of the others, when a new cluster begins with them.
+        founders: BTreeMap<NodeId, DiskId>,
+    },
+    /// Another disk has the place of this one: the next start waits.
+    GivesUp,
+}
 
 /// So many turns one after the other and the timer's thread goes on: who brought an event has its own work to do.
 const TURNS_MAX: usize = 16;
@@ -153,7 +171,7 @@ impl Driver {
         if let Some(outcome) = turn.stop.take() {
             *held = None; // and with it the lanes, whose threads end
             drop(held);
-            self.stop(outcome.map_or(Ok(()), Err));
+            self.stop(outcome);
             return None;
         }
         if let Some(deadline) = turn.deadline {
@@ -188,7 +206,7 @@ impl Driver {
         }
     }
 
-    fn stop(&self, outcome: Result<(), String>) {
+    fn stop(&self, outcome: Result<Ended, String>) {
         self.queue().clear();
         self.alarm().stopped = true;
         self.rung.notify_one();

@@ -20,6 +20,7 @@ mod volume;
 
 /// The registry of settings, for those who gather values.
 pub use broker::config as settings;
+pub use driver::Ended;
 pub use listener::{bind, display};
 pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 pub use server::{Listeners, Observer, Server, Started, raise_descriptor_limit};

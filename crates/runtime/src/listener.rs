@@ -80,6 +80,8 @@ impl Limits {
 /// A node's life as its connections see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Connections are not accepted yet: the disk takes no part, and most likely will in a moment.
+    Waiting,
     /// Requests are taken.
     Serving,
     /// No new request is taken; those under way are still answered.
@@ -110,7 +112,7 @@ pub struct Shared {
     complaints: Complaints,
     refusals: Complaints,
     phase: AtomicU8,
-    stop_accepting: Notify,
+    entered: Notify,
     mailboxes: Mutex<HashMap<ConnectionId, Arc<Mailbox>>>,
     idle: Notify,
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -137,8 +139,8 @@ impl Shared {
             counters,
             complaints: Complaints::default(),
             refusals: Complaints::default(),
-            phase: AtomicU8::new(Phase::Serving as u8),
-            stop_accepting: Notify::new(),
+            phase: AtomicU8::new(Phase::Waiting as u8),
+            entered: Notify::new(),
             mailboxes: Mutex::new(HashMap::new()),
             idle: Notify::new(),
             addresses: Mutex::new(HashMap::new()),
@@ -149,16 +151,38 @@ impl Shared {
     /// Where the node is in its life.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Serving,
-            1 => Phase::Draining,
+            0 => Phase::Waiting,
+            1 => Phase::Serving,
+            2 => Phase::Draining,
             _ => Phase::Ending,
+        }
+    }
+
+    /// Waits no longer, if it still does.
+    pub fn serve(&self) {
+        let (from, to) = (Phase::Waiting as u8, Phase::Serving as u8);
+        if self.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.entered.notify_waiters();
+        }
+    }
+
+    /// Until a phase lies behind it.
+    pub async fn is_over(&self, phase: Phase) {
+        loop {
+            let entered = self.entered.notified();
+            tokio::pin!(entered);
+            entered.as_mut().enable();
+            if self.phase() as u8 > phase as u8 {
+                return;
+            }
+            entered.await;
         }
     }
 
     /// Moves on, and makes every connection look.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
-        self.stop_accepting.notify_one();
+        self.entered.notify_waiters();
         for mailbox in self.lock_mailboxes().values() {
             mailbox.stir();
         }
@@ -278,10 +302,11 @@ pub async fn trim(buffers: Weak<Buffers>) {
 
 /// Accepts until draining begins.
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    shared.is_over(Phase::Waiting).await;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.stop_accepting.notified() => return,
+            () = shared.is_over(Phase::Serving) => return,
         };
         match accepted {
             Ok((stream, address)) => greet(stream, address, &shared),

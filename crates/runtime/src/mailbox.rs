@@ -3,6 +3,7 @@
 
 use broker::Response;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 /// Answers on their way to one connection.
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 pub struct Mailbox {
     answers: Mutex<Vec<(u64, Response)>>,
     stirred: Notify,
+    is_over: AtomicBool,
 }
 
 impl Mailbox {
@@ -28,6 +30,17 @@ impl Mailbox {
     pub fn take(&self, into: &mut Vec<(u64, Response)>) {
         let mut answers = self.answers.lock().expect("no holder of this lock panics");
         into.append(&mut answers);
+    }
+
+    /// No answer comes: the connection is to be closed.
+    pub fn hang_up(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.stir();
+    }
+
+    /// Whether the connection is to be closed.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// Makes the connection look around.

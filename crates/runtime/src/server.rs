@@ -4,24 +4,27 @@
 use crate::clock::Clock;
 use crate::core::{Core, Input};
 use crate::counters::Counters;
-use crate::driver::{Driver, Outcome};
+use crate::driver::{Driver, Ended, Outcome};
 use crate::lanes::Lanes;
 use crate::listener::{Phase, Shared, accept, bind, trim};
 use crate::metrics::{Held, metrics_text};
 use crate::peers::{Birth, Me, PEER_BACKLOG, Peers};
 use crate::volume::watch as watch_volume;
 use broker::config::{ListenerAddress, NodeSettings};
-use broker::level::Levels;
+use broker::level::{DISKS_NAMED, Levels};
 use broker::request::Endpoint;
 use broker::{Node, NodeConfig, Status};
 use kafka::session::SessionConfig;
-use model::{NodeId, TopicId};
+use model::job::Recovered;
+use model::{DiskId, NodeId, TopicId};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
-use storage::{Disk, Options, WalSizes};
+use storage::{Claimed, Disk, Identity, OpenError, Options, Standing, WalSizes};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -33,6 +36,8 @@ const WAL_RESERVE_BYTES: u64 = 2 << 20;
 const LOG_KEPT_BYTES: u64 = 128 << 20;
 /// Bytes of records that a replica which catches up asks for at a time: 32 MiB of them may be under way.
 const PULL_BYTES: u32 = 1 << 20;
+/// A node whose disk takes no part lets clients wait for so long: a new cluster begins sooner than that. Then it sends them away.
+const CLIENTS_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time for connections to take their last answers when the node stops.
 const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
@@ -73,6 +78,17 @@ impl Listeners {
         };
         Ok(Listeners { clients, peers })
     }
+
+    /// The same sockets for one more start: whoever connects between the two is served by the second.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn again(&self) -> io::Result<Listeners> {
+        let again = |listener: &TcpListener| {
+            TcpListener::from_std(std::net::TcpListener::from(listener.as_fd().try_clone_to_owned()?))
+        };
+        Ok(Listeners { clients: again(&self.clients)?, peers: self.peers.as_ref().map(again).transpose()? })
+    }
 }
 
 /// A running node.
@@ -83,6 +99,8 @@ pub struct Server {
     peers: Option<Arc<Peers>>,
     outcome: watch::Receiver<Outcome>,
     threads: Vec<JoinHandle<()>>,
+    /// What is to be done to the disk before the next start.
+    give_way: Box<dyn FnOnce(Ended) -> Result<(), OpenError> + Send>,
 }
 
 /// A handle for those who look at the node.
@@ -134,21 +152,35 @@ impl Server {
             // A known one keeps its own, whatever the addresses of its nodes are by now.
             _ => settings.cluster_id,
         };
-        let options = Options { cluster, node: node_id, disk: None, wal: WalSizes::default(), mutant: None };
+        let fresh = match settings.level_max >= DISKS_NAMED {
+            true => Some(DiskId::drawn(random_bytes()?)),
+            false => None,
+        };
+        let options = Options { cluster, node: node_id, disk: fresh, wal: WalSizes::default(), mutant: None };
+        let is_alone = settings.voters.len() <= 1;
         // Recovery reads and syncs for a while: not on a thread that serves sockets.
-        let opened = tokio::task::spawn_blocking(move || storage::open(disk, options))
-            .await
-            .map_err(|error| format!("opening the data directory ended early: {error}"))?
-            .map_err(|error| error.to_string())?;
+        let (claimed, opened) = blocking(move || {
+            let mut claimed = storage::claim(disk, options)?;
+            if is_alone && matches!(claimed.identity().standing, Standing::Waits { .. }) {
+                claimed.take_part(claimed.identity().replica, &BTreeMap::new())?; // there is nobody to ask
+            }
+            let opened = claimed.open()?;
+            Ok((claimed, opened))
+        })
+        .await?;
         for note in &opened.recovered.notes {
             tracing::info!("recovery: {note}");
         }
-        let identity = opened.identity;
+        let (mut identity, mut recovered) = (opened.identity, opened.recovered);
+        if !is_alone {
+            wait_if_damaged(&mut identity, &mut recovered);
+        }
+        let waits = matches!(identity.standing, Standing::Waits { .. });
         let cluster_id = TopicId(identity.cluster).base64();
         let endpoint = endpoint(&settings, node_id, address);
         let clock = Clock::default();
-        let config = node_config(&settings, cluster_id.clone(), endpoint.clone())?;
-        let node = Node::new(config, opened.recovered, clock.now())?;
+        let config = node_config(&settings, &identity, endpoint.clone())?;
+        let node = Node::new(config, recovered, clock.now())?;
         let driver = Arc::new(Driver::new(clock));
         let outcome = driver.outcome();
         let counters = Arc::new(Counters::default());
@@ -168,7 +200,8 @@ impl Server {
         let mut session = SessionConfig::new(cluster_id.clone(), node_id);
         session.fetch_bytes_max = settings.fetch_bytes_max;
         let shared = Arc::new(Shared::new(&settings, descriptors, session, driver.clone(), counters));
-        let birth = Birth { incarnation: identity.incarnation, process: u64::from_le_bytes(random_bytes()?) };
+        let process = u64::from_le_bytes(random_bytes()?);
+        let birth = Birth { incarnation: identity.incarnation, process, disk: identity.disk };
         let levels = Levels::up_to(settings.level_max);
         let me = Me { cluster: identity.cluster, node: node_id, birth, levels };
         let peers = listeners.peers.as_ref().map(|_| {
@@ -180,15 +213,37 @@ impl Server {
             threads.push(peers.start(listener).map_err(no_thread)?);
         }
         tokio::spawn(accept(listeners.clients, shared.clone()));
+        if waits {
+            let shared = Arc::downgrade(&shared);
+            tokio::spawn(async move {
+                tokio::time::sleep(CLIENTS_WAIT_MAX).await;
+                shared.upgrade().inspect(|shared| shared.serve());
+            });
+        } else {
+            shared.serve();
+        }
         tokio::spawn(trim(Arc::downgrade(&shared.buffers)));
         tokio::spawn(watch_volume(data_dir, Arc::downgrade(&driver)));
         let started = Started { cluster_id, node: node_id, address, endpoint, is_new };
-        Ok(Server { started, driver, shared, peers, outcome, threads })
+        Ok(Server {
+            started,
+            driver,
+            shared,
+            peers,
+            outcome,
+            threads,
+            give_way: Box::new(move |ended| give_way(claimed, ended)),
+        })
     }
 
     /// What the start found.
     pub fn started(&self) -> &Started {
         &self.started
+    }
+
+    /// Waits until clients are answered, or sent away because the disk takes no part yet.
+    pub async fn serves(&self) {
+        self.shared.is_over(Phase::Waiting).await;
     }
 
     /// A handle to look at the node.
@@ -200,7 +255,7 @@ impl Server {
     ///
     /// # Errors
     /// Why it must not go on, as one sentence.
-    pub async fn ended(&self) -> Result<(), String> {
+    pub async fn ended(&self) -> Result<Ended, String> {
         let mut outcome = self.outcome.clone();
         let seen = outcome.wait_for(Option::is_some).await;
         match seen.as_deref() {
@@ -209,11 +264,12 @@ impl Server {
         }
     }
 
-    /// Stops in good order: no new requests, answers to those under way, a clean checkpoint.
+    /// Stops in good order: no new requests, answers to those under way, a clean checkpoint. Of a node that has ended because its disk
+    /// takes part or gives up from the next start on, this makes the disk so.
     ///
     /// # Errors
     /// Why the stop was not clean, as one sentence.
-    pub async fn shutdown(self) -> Result<(), String> {
+    pub async fn shutdown(self) -> Result<Ended, String> {
         self.shared.enter(Phase::Draining);
         self.driver.put(Input::Shutdown);
         let outcome = self.ended().await;
@@ -221,18 +277,56 @@ impl Server {
         if let Some(peers) = &self.peers {
             peers.stop();
         }
-        if outcome.is_ok() {
+        if let Ok(ended) = outcome.clone() {
             if tokio::time::timeout(LAST_ANSWERS_MAX, self.shared.all_closed()).await.is_err() {
                 tracing::debug!("some clients did not take their last answers");
             }
-            let joined =
-                tokio::task::spawn_blocking(move || self.threads.into_iter().try_for_each(JoinHandle::join))
-                    .await;
-            if !matches!(joined, Ok(Ok(()))) {
-                return Err("a thread of the node ended with a panic".to_string());
-            }
+            blocking(move || {
+                let joined = self.threads.into_iter().try_for_each(JoinHandle::join);
+                joined.map_err(|_| OpenError::Io("a thread of the node ended with a panic".into()))?;
+                (self.give_way)(ended)
+            })
+            .await?;
         }
         outcome
+    }
+}
+
+/// Work with files, on a thread that serves no sockets.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| format!("work on the data directory ended early: {error}"))?
+        .map_err(|error| error.to_string())
+}
+
+/// A disk whose log is damaged is to come back empty, as the next replica of its node. Nothing is touched before the cluster has named
+/// it so; a disk without an id stays readable.
+fn wait_if_damaged(identity: &mut Identity, recovered: &mut Recovered) {
+    if let (Some(damage), Some(disk)) = (&recovered.damage, identity.disk) {
+        tracing::error!(
+            "the log is damaged: {damage}; this disk is to come back empty, as the next replica of its node"
+        );
+        identity.disk = Some(disk.successor());
+        identity.standing = Standing::Waits { replaces: Some(disk) };
+        *recovered = Recovered::default();
+    }
+}
+
+/// Makes of a disk what it is to be from the next start on.
+fn give_way<D: Disk>(mut claimed: Claimed<D>, ended: Ended) -> Result<(), OpenError> {
+    let Identity { disk, standing, .. } = *claimed.identity();
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::TakesPart { replica, founders } => {
+            if let (Standing::TakesPart, Some(disk)) = (standing, disk) {
+                claimed.renounce(disk.successor(), true)?; // its log was damaged
+            }
+            claimed.take_part(replica, &founders)
+        }
+        Ended::GivesUp => claimed.renounce(disk.unwrap_or_default().successor(), false),
     }
 }
 
@@ -252,15 +346,16 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
 
 fn node_config(
     settings: &NodeSettings,
-    cluster_id: String,
+    identity: &Identity,
     endpoint: Endpoint,
 ) -> Result<NodeConfig, String> {
     let node = NodeId(settings.node_id);
     let voters: Vec<NodeId> = settings.voters.iter().map(|voter| voter.node).collect();
     Ok(NodeConfig {
         node,
+        owner: identity.owner(),
         voters: if voters.is_empty() { vec![node] } else { voters },
-        cluster_id,
+        cluster_id: TopicId(identity.cluster).base64(),
         endpoint,
         log_dir: absolute(&settings.data_dir),
         seed: u64::from_le_bytes(random_bytes()?),

@@ -10,6 +10,7 @@ mod faults;
 mod host;
 mod intake;
 mod lanes;
+mod losses;
 pub(crate) mod matrix;
 mod net;
 mod peers;
@@ -25,7 +26,7 @@ use crate::dice::Dice;
 use crate::outcome::{Failure, Outcome};
 use crate::trace::Trace;
 use broker::group::GroupMutant;
-use broker::level::{NEWEST, OLDEST};
+use broker::level::{DISKS_NAMED, OLDEST};
 use broker::peer::Link;
 use broker::request::ConnectionId;
 use bytes::Bytes;
@@ -69,6 +70,8 @@ const HAPPENINGS_OF_SEVERAL_MAX: u64 = 1_000_000;
 const ROOMY: u64 = 1 << 32;
 /// Makes the dice for protocol levels others than all that are made from the seed.
 const LEVEL_SEED: u64 = 0x6c65_7665_6c00;
+/// The same for disks that are lost.
+const LOSS_SEED: u64 = 0x6c6f_7373_0000;
 /// Starts that may fail in a row before the disk becomes honest.
 const FAILED_STARTS_MAX: u32 = 5;
 
@@ -93,7 +96,9 @@ const OF_NONE: Mutant = Mutant::Group(GroupMutant::DropKeepsSpeculation);
 /// A mutant that takes a loan which was overtaken by a new leader's entries: a thing of thousands of worlds, which the quorum's has.
 const OF_QUORUM: Mutant = Mutant::Consensus(consensus::Mutant::LoanUnchecked);
 /// Mutants of the broker that need followers, or nodes whose catalogue is behind.
-const BROKER_OF_SEVERAL: [broker::Mutant; 6] = [
+const BROKER_OF_SEVERAL: [broker::Mutant; 8] = [
+    broker::Mutant::EmptyTakesPart,
+    broker::Mutant::ReplacedGoesOn,
     broker::Mutant::ManifestMissesRange,
     broker::Mutant::ApplyReadsClock,
     broker::Mutant::DeletionNotAwaited,
@@ -176,6 +181,8 @@ enum Happening {
     Settle(HostIndex, u64),
     /// The weather changes.
     Weather,
+    /// A disk may be lost, or given its node's place.
+    Loss,
     /// The next step of a script.
     Step,
     /// The node starts (again).
@@ -250,6 +257,8 @@ struct World {
     damage: Vec<Damage>,
     /// Of several nodes: the one whose segments were harmed last.
     harmed: Option<rot::Harmed>,
+    /// Of seeds that lose disks.
+    losses: Option<losses::Losses>,
     /// Dice of their own for what is installed where.
     level_dice: Dice,
     /// A row of the fault matrix, in place of the weather.
@@ -301,14 +310,15 @@ impl World {
         swarm::replicas(&mut topics, nodes, Dice::new(!seed));
         let mut world = World::with(dice, nodes, swarm, ids, topics, mutant);
         world.install(Dice::new(seed ^ LEVEL_SEED));
+        world.may_lose_disks(Dice::new(seed ^ LOSS_SEED));
         world
     }
 
-    /// In a half of the worlds with several nodes some begin with an older version of Sternpost.
+    /// In a half of the worlds with several nodes all begin with older versions of Sternpost, which need not be the same.
     fn install(&mut self, mut dice: Dice) {
         if self.hosts.len() > 1 && dice.coin() {
             for host in &mut self.hosts {
-                host.level = if dice.coin() { OLDEST } else { NEWEST };
+                host.level = if dice.coin() { OLDEST } else { DISKS_NAMED - 1 };
             }
         }
         self.level_dice = dice;
@@ -348,6 +358,7 @@ impl World {
             node_clock_ms: i64::MIN,
             damage: Vec::new(),
             harmed: None,
+            losses: None,
             level_dice: Dice::new(0),
             script: None,
             watch: Watch::default(),
@@ -360,7 +371,7 @@ impl World {
         self.until(chaos_end, |world| Admin::has_topics(&world.topics))?;
         self.add_clients();
         self.queue.after(Duration::ZERO, Happening::Weather);
-        self.until(chaos_end, |world| world.ids.done >= OPERATIONS_MIN)?;
+        self.until(chaos_end, |world| world.ids.done >= OPERATIONS_MIN && world.has_lost_enough())?;
         self.heal();
         let healed_end = self.queue.now().plus(HEALED_MAX);
         if !self.until(healed_end, |world| world.ids.done >= OPERATIONS_MIN)? {
@@ -387,6 +398,7 @@ impl World {
         }
         self.groups_settled = true;
         self.bound_damage();
+        self.all_take_part()?;
         self.all_mended()?;
         self.settle_down("everything is answered after healing")?;
         self.add_client(|context| Box::new(FinalReader::new(context)));
@@ -515,6 +527,7 @@ impl World {
             Happening::Timer(at, life) => self.on_timer(at, life),
             Happening::Settle(at, life) => self.on_settle(at, life),
             Happening::Weather => self.on_weather(),
+            Happening::Loss => self.on_loss(),
             Happening::Step => self.on_step(),
             Happening::Turn(at, life) => self.on_turn(at, life),
             Happening::Start(at) => self.on_start(at),

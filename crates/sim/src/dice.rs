@@ -28,6 +28,7 @@ impl Dice {
     }
 
     /// A number below `end`, which must not be 0.
+    #[track_caller]
     pub fn below(&mut self, end: u64) -> u64 {
         assert!(end > 0, "a roll needs at least one side");
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
@@ -39,6 +40,7 @@ impl Dice {
     }
 
     /// An index below `length`, which must not be 0.
+    #[track_caller]
     pub fn index(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }

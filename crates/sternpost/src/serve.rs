@@ -5,9 +5,9 @@ use crate::nodes;
 use crate::settings::{SettingArgs, settings};
 use console::{Answer, Readiness, Subject};
 use runtime::settings::{ListenerAddress, NodeSettings};
-use runtime::{Listeners, METRICS_CONTENT_TYPE, Observer, Server, Started};
+use runtime::{Ended, Listeners, METRICS_CONTENT_TYPE, Observer, Server, Started};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storage::disk::shim::ShimDisk;
 use storage::{Disk, RealDisk};
 use tokio::net::TcpListener;
@@ -98,54 +98,112 @@ async fn serve(word: &Serve, settings: NodeSettings) -> Result<(), String> {
         Some(address) => Some(runtime::bind(address, HTTP_BACKLOG).await?),
         None => None,
     };
-    let unusable = |error| format!("the data directory {} cannot be used: {error}", settings.data_dir);
-    let disk = RealDisk::new(&settings.data_dir).map_err(unusable)?;
-    let stopped = if word.disk_shim {
-        tracing::warn!("--disk-shim: what is not fsynced is held back in memory; for power-cut tests only");
-        let disk = ShimDisk::new(disk).map_err(unusable)?;
-        on_disk(word, settings, listeners, http, disk, &mut signals).await
-    } else {
-        on_disk(word, settings, listeners, http, disk, &mut signals).await
+    let mut face = Face {
+        listeners,
+        http_address: http.as_ref().and_then(|http| http.local_addr().ok()),
+        console: http.map(Console::Bound),
+        is_new: false,
+        has_greeted: false,
     };
-    if stopped.is_ok() {
-        tracing::info!("stopped");
+    loop {
+        let unusable = |error| format!("the data directory {} cannot be used: {error}", settings.data_dir);
+        let disk = RealDisk::new(&settings.data_dir).map_err(unusable)?;
+        let ended = if word.disk_shim {
+            tracing::warn!(
+                "--disk-shim: what is not fsynced is held back in memory; for power-cut tests only"
+            );
+            let disk = ShimDisk::new(disk).map_err(unusable)?;
+            on_disk(word, &settings, &mut face, disk, &mut signals).await?
+        } else {
+            on_disk(word, &settings, &mut face, disk, &mut signals).await?
+        };
+        match ended {
+            Ended::Stopped => break,
+            // The disk is another one now, and all that was in memory was of the one before.
+            Ended::TakesPart { .. } | Ended::GivesUp => tracing::info!("starting over"),
+        }
     }
-    stopped
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What stays while the node starts over on another disk.
+struct Face {
+    listeners: Listeners,
+    http_address: Option<SocketAddr>,
+    console: Option<Console>,
+    /// This process made the data directory.
+    is_new: bool,
+    has_greeted: bool,
+}
+
+/// The HTTP console.
+enum Console {
+    Bound(TcpListener),
+    /// It shows this node.
+    Serves(Arc<Node>),
+}
+
+impl Face {
+    /// The console shows this node from now on.
+    fn show(&mut self, observer: Observer) {
+        self.console = self.console.take().map(|console| match console {
+            Console::Serves(node) => {
+                node.set(observer);
+                Console::Serves(node)
+            }
+            Console::Bound(http) => {
+                let node = Arc::new(Node(Mutex::new(observer)));
+                let subject = node.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = console::serve(http, subject).await {
+                        tracing::error!("the HTTP console ended: {error}");
+                    }
+                });
+                Console::Serves(node)
+            }
+        });
+    }
+
+    /// Says once that the node is there.
+    fn greet(&mut self, word: &Serve, started: &Started, data_dir: &str) {
+        if std::mem::replace(&mut self.has_greeted, true) {
+            return;
+        }
+        if word.child {
+            println!("{}", nodes::STARTED);
+        } else if !word.quiet {
+            greet(started, self.is_new, data_dir, self.http_address);
+        }
+    }
 }
 
 async fn on_disk<D: Disk>(
     word: &Serve,
-    settings: NodeSettings,
-    listeners: Listeners,
-    http: Option<TcpListener>,
+    settings: &NodeSettings,
+    face: &mut Face,
     disk: D,
     signals: &mut Signals,
-) -> Result<(), String> {
-    let data_dir = settings.data_dir.clone();
-    let http_address = http.as_ref().and_then(|http| http.local_addr().ok());
+) -> Result<Ended, String> {
     let descriptors = runtime::raise_descriptor_limit();
-    let server = Server::start(settings, listeners, descriptors, Arc::new(disk))
+    let listeners = face.listeners.again().map_err(|error| format!("cannot listen: {error}"))?;
+    let server = Server::start(settings.clone(), listeners, descriptors, Arc::new(disk))
         .await
-        .map_err(|error| format!("{data_dir}: {error}"))?;
-    if let Some(http) = http {
-        let subject = Arc::new(Node(server.observer()));
-        tokio::spawn(async move {
-            if let Err(error) = console::serve(http, subject).await {
-                tracing::error!("the HTTP console ended: {error}");
-            }
-        });
-    }
-    if word.child {
-        println!("{}", nodes::STARTED);
-    } else if !word.quiet {
-        greet(server.started(), &data_dir, http_address);
-    }
+        .map_err(|error| format!("{}: {error}", settings.data_dir))?;
+    face.show(server.observer());
+    face.is_new |= server.started().is_new;
+    let served = async {
+        server.serves().await;
+        face.greet(word, server.started(), &settings.data_dir);
+        std::future::pending().await
+    };
     tokio::select! {
-        ended = server.ended() => return ended,
+        ended = server.ended() => drop(ended?),
         name = signals.next() => {
             let again = if word.child { "" } else { "; once more stops at once" };
             tracing::info!("{name}: stopping{again}");
         }
+        () = served => {}
     }
     tokio::select! {
         stopped = server.shutdown() => stopped,
@@ -154,16 +212,26 @@ async fn on_disk<D: Disk>(
 }
 
 /// What the console shows of the node.
-struct Node(Observer);
+struct Node(Mutex<Observer>);
+
+impl Node {
+    fn observer(&self) -> MutexGuard<'_, Observer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, observer: Observer) {
+        *self.observer() = observer;
+    }
+}
 
 impl Subject for Node {
     fn metrics(&self) -> Answer<(&'static str, String)> {
-        let observer = self.0.clone();
+        let observer = self.observer().clone();
         Box::pin(async move { (METRICS_CONTENT_TYPE, observer.metrics().await) })
     }
 
     fn readiness(&self) -> Answer<Readiness> {
-        let observer = self.0.clone();
+        let observer = self.observer().clone();
         Box::pin(async move {
             match observer.status().await {
                 Some(status) => Readiness {
@@ -237,10 +305,10 @@ impl Signals {
     }
 }
 
-fn greet(started: &Started, data_dir: &str, http: Option<SocketAddr>) {
+fn greet(started: &Started, is_new: bool, data_dir: &str, http: Option<SocketAddr>) {
     let endpoint = ListenerAddress { host: started.endpoint.host.clone(), port: started.endpoint.port };
     let address = runtime::display(&endpoint);
-    let made = if started.is_new { " (new)" } else { "" };
+    let made = if is_new { " (new)" } else { "" };
     let http = http.map_or("off".to_string(), |address| format!("http://{address}/metrics /livez /readyz"));
     eprintln!(
         "Sternpost {version}: node {node} of cluster {cluster}. Acknowledged means fsynced.

@@ -226,7 +226,7 @@ pub const ACTIVE: &[Setting] = &[
     Setting::new(
         "sternpost.protocol.level.max",
         Int,
-        Some("2"),
+        Some("3"),
         "Highest protocol level that this node speaks (docs/nodes.md); the cluster's level rises to what all nodes speak, and never falls: lower it \
          to be able to go back to the version of Sternpost before an upgrade.",
     )

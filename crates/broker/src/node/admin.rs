@@ -3,7 +3,7 @@
 
 use super::Node;
 use crate::event::Effect;
-use crate::request::{DescribeQuorumResponse, Request, Response, Token};
+use crate::request::{DescribeQuorumResponse, Refusal, RemoveRaftVoterResponse, Request, Response, Token};
 use model::{ErrorCode, Now};
 use std::collections::VecDeque;
 
@@ -70,6 +70,7 @@ impl Node {
             Request::DeleteTopics(request) => self.delete_topics(now, token, request, out),
             Request::CreatePartitions(request) => self.create_partitions(now, token, request, out),
             Request::AlterConfigs(request) => self.alter_configs(now, token, request, out),
+            Request::RemoveRaftVoter(request) => self.replace_disk(now, token, &request, out),
             other => unreachable!("{} is no change of the catalogue", other.name()),
         }
     }
@@ -92,6 +93,9 @@ impl Node {
             Request::CreatePartitions(request) => Self::partitions_skeleton(request),
             Request::AlterConfigs(request) => Self::altered_skeleton(request),
             Request::DescribeQuorum(_) => Response::DescribeQuorum(DescribeQuorumResponse::default()),
+            Request::RemoveRaftVoter(_) => {
+                Response::RemoveRaftVoter(RemoveRaftVoterResponse { refusal: Refusal::OK })
+            }
             other => unreachable!("{} is not for the controller", other.name()),
         }
     }
@@ -155,6 +159,7 @@ fn fail_where(response: &mut Response, code: ErrorCode, fails: impl Fn(u32) -> b
             response.resources.iter_mut().for_each(|(_, refusal)| set(&mut refusal.code));
         }
         Response::DescribeQuorum(response) => set(&mut response.error),
+        Response::RemoveRaftVoter(response) => set(&mut response.refusal.code),
         Response::InitProducerId(response) => {
             set(&mut response.error);
             response.producer_id = -1;

@@ -4,13 +4,14 @@
 use super::{Node, NodeConfig};
 use crate::catalog::CatalogCommand;
 use crate::command::Command;
+use crate::disks::Disks;
 use crate::event::Effect;
 use crate::group::{Coordinator, GroupConfig};
-use crate::peer::raft_id;
+use crate::peer::{node_of, raft_id};
 use crate::producer::PRODUCERS_MAX;
 use crate::request::Refusal;
 use crate::shard::Shard;
-use consensus::{Group, Restored};
+use consensus::{Group, Members, Restored};
 use model::job::{SegmentMeta, ShardCheckpoint};
 use model::{Entry, ErrorCode, HardState, LogIndex, NodeId, Offset, PartitionId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,16 +117,20 @@ pub(super) struct Placing {
 pub(super) fn shard(
     config: &NodeConfig,
     id: ShardId,
-    replicas: &[NodeId],
+    (replicas, disks): (&[NodeId], &Disks),
     checkpoint: Option<&ShardCheckpoint>,
     found: &mut Found,
 ) -> Result<Shard, String> {
-    let mut voters: Vec<u64> = replicas.iter().map(|node| raft_id(*node)).collect();
+    let first = |(place, node): (usize, &NodeId)| raft_id(*node, disks.first_replica(id, place));
+    let mut voters: Vec<u64> = replicas.iter().enumerate().map(first).collect();
     voters.sort_unstable();
     let mut restored = Restored::default();
     if let Some(checkpoint) = checkpoint {
-        if checkpoint.members != voters {
-            return Err(super::start::other_voters(&checkpoint.members, &voters));
+        let nodes = |ids: &[u64]| ids.iter().filter_map(|id| node_of(*id)).collect::<BTreeSet<NodeId>>();
+        let members =
+            Members::from_codes(&checkpoint.members).map(|members| members.all()).unwrap_or_default();
+        if nodes(&members) != nodes(&voters) {
+            return Err(super::start::other_voters(&members, &voters));
         }
         restored.applied = checkpoint.applied;
         restored.applied_term = checkpoint.applied_term;
@@ -137,14 +142,17 @@ pub(super) fn shard(
         restored.hard_state = state;
     }
     restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
-    let mut raft = consensus::Config::new(id, raft_id(config.node), voters);
+    let mut raft = consensus::Config::new(id, raft_id(config.node, config.owner.replica), voters);
     raft.seed = config.seed;
     raft.mutant = config.consensus_mutant;
     // Every node answers from the metadata shard; from the others those that lead.
     raft.tells_commits = id == ShardId::METADATA;
     let group = Group::new(raft, restored).map_err(|error| error.to_string())?;
     let coordinator = Coordinator::new(group_config(config), config.seed ^ u64::from(id.0));
-    Ok(Shard::new(id, group, coordinator, config.mutant))
+    let mut shard = Shard::new(id, group, coordinator, config.mutant);
+    // Also before it is a member: a replica that takes the place of an earlier one has nothing yet that says so.
+    shard.is_here = replicas.contains(&config.node);
+    Ok(shard)
 }
 
 fn group_config(config: &NodeConfig) -> GroupConfig {
@@ -206,7 +214,13 @@ impl Node {
         for (nth, replicas) in missing.iter().enumerate() {
             let id = ShardId(ShardId::FIRST_PLACED.0 + (known + nth) as u32);
             let checkpoint = checkpoints.get(&id).copied();
-            self.shards.push(shard(&self.config, id, replicas, checkpoint, &mut self.unborn)?);
+            self.shards.push(shard(
+                &self.config,
+                id,
+                (replicas, self.catalog.disks()),
+                checkpoint,
+                &mut self.unborn,
+            )?);
         }
         self.peers.watch(self.shards.len());
         self.share_producers();

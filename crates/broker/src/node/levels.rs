@@ -23,7 +23,10 @@ impl Node {
         }
         let known = |node: &NodeId| match *node == self.config.node {
             true => Some(own),
-            false => self.level_of(*node).filter(|_| self.is_up(*node)),
+            false => match self.waiting_disk(*node) {
+                Some(wait) => Some(wait.level),
+                None => self.level_of(*node).filter(|_| self.is_up(*node)),
+            },
         };
         let mut levels: Vec<Option<Level>> = self.config.voters.iter().map(known).collect();
         levels.sort_unstable();

@@ -18,7 +18,10 @@ mod groups;
 mod levels;
 mod log_dirs;
 mod losses;
+mod members;
 mod mend;
+mod naming;
+mod node_config;
 mod offsets;
 mod pace;
 mod passing;
@@ -35,21 +38,22 @@ mod status;
 mod throttle;
 mod topic_pages;
 mod topics;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
+pub use node_config::NodeConfig;
+
 use crate::catalog::Catalog;
 use crate::config::{NodeSettings, TopicSettings};
 use crate::event::{Effect, Event, LogLevel};
-use crate::group::GroupMutant;
 use crate::level::Level;
-use crate::mutant::Mutant;
-use crate::request::{Asker, ClientInfo, ConnectionId, Endpoint, Request, Token, Volume};
+use crate::request::{Asker, ClientInfo, ConnectionId, Request, Token, Volume};
 use crate::shard::{Applied, Shard, Then};
 use consensus::Role;
 use model::job::{Done, Job, JobError, JobId, WalAppend, WalRoom};
-use model::{Mono, NodeId, Now, PartitionId, TopicId};
+use model::{Mono, Now, PartitionId, TopicId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,47 +64,6 @@ const APPEND_BYTES_MAX: usize = 8 << 20;
 const NO_SPACE_RETRY: Duration = Duration::from_millis(200);
 /// Requests that may wait while the node starts; beyond it they are answered with a retriable error.
 const START_REQUESTS_MAX: usize = 10_000;
-
-/// Who a node is and how it is set.
-#[derive(Clone, Debug)]
-pub struct NodeConfig {
-    /// Its id.
-    pub node: NodeId,
-    /// The nodes of the cluster, this one among them, in order of their ids: one, three or five.
-    pub voters: Vec<NodeId>,
-    /// The cluster's id, as clients see it.
-    pub cluster_id: String,
-    /// Where clients reach it.
-    pub endpoint: Endpoint,
-    /// The data directory, as clients see it.
-    pub log_dir: String,
-    /// Source of every random choice (topic ids, member ids).
-    pub seed: u64,
-    /// Settings given at start.
-    pub settings: NodeSettings,
-    /// The highest protocol level that it speaks.
-    pub level: Level,
-    /// Data shards of a new cluster; an existing one keeps at least what it has.
-    pub data_shards: u32,
-    /// Budget of committed batches in memory, bytes.
-    pub tail_bytes_max: usize,
-    /// A checkpoint starts when so many bytes of batches are committed and in no segment.
-    pub checkpoint_bytes: usize,
-    /// Bytes of log entries that stay in memory for followers that are behind, all shards together.
-    pub log_kept_bytes: u64,
-    /// Bytes of records that a replica which catches up asks for at a time.
-    pub pull_bytes: u32,
-    /// A checkpoint starts when a restart would read so many WAL bytes.
-    pub wal_held_bytes_max: u64,
-    /// Preallocated WAL bytes below which records are refused: what is left is for metadata, deletes and positions.
-    pub wal_reserve_bytes: u64,
-    /// For the simulator only.
-    pub mutant: Option<Mutant>,
-    /// For the simulator only.
-    pub group_mutant: Option<GroupMutant>,
-    /// For the simulator only.
-    pub consensus_mutant: Option<consensus::Mutant>,
-}
 
 /// What a timer was set for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +132,9 @@ pub struct Node {
     woken: BTreeSet<Token>,
     lookups: BTreeMap<Token, offsets::Lookups>,
     peers: peers::Peers,
+    /// Set while its disk takes no part.
+    waiting: Option<waiting::Waiting>,
+    naming: naming::Naming,
     pace: pace::Pace,
     /// The protocol level that was proposed since this node leads the metadata group.
     asked_level: Level,
@@ -220,6 +186,9 @@ struct Counters {
 impl Node {
     /// Takes one event. Call `settle` when no further event is at hand.
     pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        if self.waiting.is_some() {
+            return self.step_waiting(now, event, out);
+        }
         match event {
             Event::Request { token, connection, client, request } => {
                 self.on_request(now, token, connection, client, request, out);
@@ -243,6 +212,9 @@ impl Node {
 
     /// Proposes, applies and answers everything that can be. Call it after the last of a run of events.
     pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.waiting.is_some() {
+            return;
+        }
         // Behind a clean checkpoint nothing may follow in the log, whatever a timer wants to propose.
         if self.frozen.is_none() && !self.checkpoint.is_closing() {
             loop {
@@ -250,6 +222,7 @@ impl Node {
                 self.run_changes(now, out);
                 self.look_at_shards(out);
                 self.consider_level();
+                self.name_disks();
                 self.propose(now);
                 self.confirm_asked();
                 if !self.pump(now, out) {
@@ -341,6 +314,7 @@ impl Node {
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)
             | Request::AlterConfigs(_)) => self.change(now, token, change, out),
+            Request::RemoveRaftVoter(request) => self.remove_raft_voter(now, token, request, out),
             Request::DescribeConfigs(request) => self.describe_configs(token, request, out),
             Request::FindCoordinator(request) => self.find_coordinator(now, token, request, out),
             Request::JoinGroup(_)
@@ -510,6 +484,7 @@ impl Node {
         self.give_up_replicas(at, out);
         if at == 0 {
             self.asked_level = 0;
+            self.give_up_naming();
             self.give_up_changes(out);
         }
     }
@@ -612,6 +587,7 @@ impl Node {
                 Timer::Checkpoint => self.checkpoint.is_due = true,
                 Timer::CheckpointRetry => self.retry_checkpoint(),
                 Timer::Retention => self.retain(now),
+                Timer::Beat if self.waiting.is_some() => self.beat_waiting(now, out),
                 Timer::Beat => self.beat(now, out),
                 Timer::Election => self.elect(now),
                 Timer::Upkeep if self.upkeep_at.is_some_and(|at| at <= now.mono) => self.upkeep(now, out),

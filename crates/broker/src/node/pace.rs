@@ -3,7 +3,7 @@
 
 use super::Node;
 use crate::event::{Effect, LogLevel};
-use crate::peer::raft_id;
+use crate::peer::node_of;
 use model::{NodeId, Now};
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ impl Node {
             out.push(Effect::Log(LogLevel::Warn, text));
         }
         if self.pace.slow_looks >= SLOW_LOOKS {
-            let quicker: Vec<u64> = self.quicker().map(|(node, _)| raft_id(node)).collect();
-            self.hand_all_over(|heir| quicker.contains(&heir));
+            let quicker: Vec<NodeId> = self.quicker().map(|(node, _)| node).collect();
+            self.hand_all_over(|heir| node_of(heir).is_some_and(|node| quicker.contains(&node)));
         }
     }
 

@@ -66,6 +66,7 @@ impl Node {
             }
             Request::AlterConfigs(request) => (Passed::AlterConfigs(request), PASSED_TIMEOUT),
             Request::DescribeQuorum(_) => (Passed::DescribeQuorum, PASSED_TIMEOUT),
+            Request::RemoveRaftVoter(request) => (Passed::RemoveRaftVoter(request), PASSED_TIMEOUT),
             other => unreachable!("{} is not for the controller", other.name()),
         };
         self.send_passed(now, controller, Wanted::Change(token, skeleton), passed, timeout, out);
@@ -154,7 +155,10 @@ impl Node {
         while let Some(entry) = self.passing.ahead.first_entry()
             && entry.key().0 <= self.shards[0].applied()
         {
-            let ((_, token), response) = entry.remove_entry();
+            let ((_, token), mut response) = entry.remove_entry();
+            if let Response::DescribeQuorum(quorum) = &mut response {
+                self.add_disks(quorum);
+            }
             self.reply(token, response, out);
         }
     }
@@ -183,6 +187,7 @@ impl Node {
             Passed::DeleteTopics(request) => Request::DeleteTopics(request),
             Passed::CreatePartitions(request) => Request::CreatePartitions(request),
             Passed::AlterConfigs(request) => Request::AlterConfigs(request),
+            Passed::RemoveRaftVoter(request) => Request::RemoveRaftVoter(request),
         };
         let token = self.internal_token();
         self.passing.for_peers.insert(token, (from, number));
@@ -197,6 +202,7 @@ impl Node {
             Response::DeleteTopics(response) => PassedResult::DeleteTopics(response),
             Response::CreatePartitions(response) => PassedResult::CreatePartitions(response),
             Response::AlterConfigs(response) => PassedResult::AlterConfigs(response),
+            Response::RemoveRaftVoter(response) => PassedResult::RemoveRaftVoter(response),
             other => unreachable!("{other:?} answers no change of the catalogue"),
         };
         self.answer_pass(peer, number, result, out);
@@ -215,6 +221,7 @@ fn response_of(result: PassedResult) -> Option<Response> {
         PassedResult::CreatePartitions(response) => Some(Response::CreatePartitions(response)),
         PassedResult::AlterConfigs(response) => Some(Response::AlterConfigs(response)),
         PassedResult::DescribeQuorum(response) => Some(Response::DescribeQuorum(response)),
+        PassedResult::RemoveRaftVoter(response) => Some(Response::RemoveRaftVoter(response)),
         PassedResult::NotController | PassedResult::ProducerIds { .. } => None,
     }
 }

@@ -6,9 +6,10 @@
 use super::losses::Losses;
 use super::pace::{DISK_STALL, is_slow};
 use super::{Node, NodeConfig, Timer};
+use crate::disks::Named;
 use crate::event::{Effect, LogLevel};
 use crate::level::Level;
-use crate::peer::{Beat, Led, Link, PeerMessage, node_of, raft_id};
+use crate::peer::{Beat, Led, Link, PeerMessage, node_of, raft_id, replica_of};
 use crate::request::{Endpoint, TopicRef};
 use crate::shard::Shard;
 use consensus::{Evidence, Failover, HEARTBEAT_INTERVAL, Message, StepError};
@@ -91,7 +92,7 @@ impl Peers {
         };
         Peers {
             others: others.map(peer).collect(),
-            failover: Failover::new(raft_id(config.node), config.seed),
+            failover: Failover::new(raft_id(config.node, config.owner.replica), config.seed),
             leaders: BTreeMap::new(),
             marks: vec![[LogIndex(0); 2]; shards],
             beats: 0,
@@ -111,8 +112,8 @@ impl Peers {
         self.others.get(&node)?.endpoint.as_ref()
     }
 
-    fn gone(&self) -> Vec<u64> {
-        self.others.iter().filter(|(_, peer)| peer.is_gone).map(|(node, _)| raft_id(*node)).collect()
+    fn gone(&self) -> BTreeSet<NodeId> {
+        self.others.iter().filter(|(_, peer)| peer.is_gone).map(|(node, _)| *node).collect()
     }
 }
 
@@ -120,6 +121,11 @@ impl Node {
     /// A node of one: nobody else votes, answers are current by themselves.
     pub(super) fn is_alone(&self) -> bool {
         self.peers.others.is_empty()
+    }
+
+    /// The raft id of the replica with which a node takes part, as far as this node's catalogue knows.
+    pub(super) fn member(&self, node: NodeId) -> u64 {
+        raft_id(node, self.catalog.disks().replica(node))
     }
 
     /// A number for what another node is asked: its answer comes under it.
@@ -164,8 +170,11 @@ impl Node {
             *node == self.config.node
                 || matched >= mark && self.peers.others.get(node).is_some_and(|peer| !peer.is_gone)
         };
-        let progress = self.shards[at].group.progress().into_iter();
-        let nodes = progress.filter_map(|(id, matched)| node_of(id).filter(|node| keeps_up(node, matched)));
+        let progress = self.shards[at].voters_progress().into_iter();
+        let current = progress.filter_map(|(id, matched)| {
+            Some((node_of(id).filter(|node| self.member(*node) == id)?, matched))
+        });
+        let nodes = current.filter(|(node, matched)| keeps_up(node, *matched)).map(|(node, _)| node);
         let mut nodes: Vec<NodeId> = nodes.collect();
         nodes.sort_unstable();
         nodes
@@ -247,6 +256,7 @@ impl Node {
         }
         self.shards.iter_mut().filter(|shard| shard.is_here).for_each(|shard| shard.group.tick());
         self.judge_peers(now, out);
+        self.forget_silent(now);
         self.elect(now);
         let is_stalled =
             self.wal.under_way.as_ref().is_some_and(|job| now.mono.since(job.since) > DISK_STALL);
@@ -258,6 +268,7 @@ impl Node {
             self.mark_committed();
             self.mind_pace(now, out);
             self.balance(now);
+            self.mind_members(out);
         }
         self.tell_all(out);
     }
@@ -287,9 +298,15 @@ impl Node {
             return;
         }
         let (gone, idle) = (self.peers.gone(), self.idle());
-        let failover = &mut self.peers.failover;
-        let checks =
-            self.shards.iter_mut().map(|shard| failover.check(now.mono, &mut shard.group, &gone, &idle));
+        let (failover, disks) = (&mut self.peers.failover, self.catalog.disks());
+        // Of a node that lives an earlier replica is gone as well.
+        let is_gone = |id: &u64| {
+            node_of(*id).is_none_or(|node| gone.contains(&node) || replica_of(*id) < disks.replica(node))
+        };
+        let checks = self.shards.iter_mut().map(|shard| {
+            let gone: Vec<u64> = shard.group.voters().into_iter().filter(is_gone).collect();
+            failover.check(now.mono, &mut shard.group, &gone, &idle)
+        });
         let next = checks.flatten().min();
         if let Some(before) = self.peers.election.take() {
             self.timers.remove(&before);
@@ -305,7 +322,7 @@ impl Node {
             let mut led = self.peers.leaders.iter().filter(|(shard, _)| **shard != ShardId::METADATA);
             if node == self.config.node { leads_here } else { led.any(|(_, leader)| leader.node == node) }
         };
-        self.config.voters.iter().filter(|node| !leads(**node)).map(|node| raft_id(*node)).collect()
+        self.config.voters.iter().filter(|node| !leads(**node)).map(|node| self.member(*node)).collect()
     }
 
     /// Gives away all that this node leads, each shard to one of those that may lead.
@@ -368,7 +385,8 @@ impl Node {
             let preferred = self.preferred(at);
             let is_steady = self.peers.others.get(&preferred).is_some_and(steady);
             if is_steady && self.in_sync(at).contains(&preferred) {
-                self.shards[at].group.transfer_leader(raft_id(preferred));
+                let heir = self.member(preferred);
+                self.shards[at].group.transfer_leader(heir);
                 given += 1;
             }
         }
@@ -379,7 +397,8 @@ impl Node {
         let preferred = self.preferred(at);
         let is_here = preferred == self.config.node || !self.shards[at].serving;
         if !is_here && self.is_up(preferred) && self.in_sync(at).contains(&preferred) {
-            self.shards[at].group.transfer_leader(raft_id(preferred));
+            let heir = self.member(preferred);
+            self.shards[at].group.transfer_leader(heir);
         }
     }
 
@@ -410,6 +429,7 @@ impl Node {
                 .map(|average| average.as_micros().try_into().unwrap_or(u32::MAX)),
             level: self.config.level,
             leaderless: self.shards.iter().filter_map(leaderless).collect(),
+            disk: self.config.owner.disk.map(|disk| Named { disk, replica: self.config.owner.replica }),
         };
         let message = PeerMessage::Beat(Box::new(beat));
         out.extend(self.peers.others.keys().map(|to| Effect::Send { to: *to, message: message.clone() }));
@@ -423,7 +443,9 @@ impl Node {
         }
         match message {
             PeerMessage::Consensus(message) => self.on_consensus(from, message, out),
-            PeerMessage::Beat(beat) => self.on_beat(now, from, *beat),
+            PeerMessage::Beat(beat) => self.on_beat(now, from, *beat, out),
+            PeerMessage::Wait(wait) => self.on_wait(now, from, *wait, out),
+            PeerMessage::Named { disk, replica } => self.on_named(disk, replica, out),
             PeerMessage::Pass(number, passed) => self.on_pass(now, from, number, *passed, out),
             PeerMessage::Answer(number, answer) => self.on_pass_answer(from, number, *answer, out),
             PeerMessage::Pull(pull) => self.on_pull(from, pull, out),
@@ -442,8 +464,12 @@ impl Node {
             self.report_nonsense(from, "a message for no shard of this node, or in another's name", out);
             return;
         };
+        if message.to != raft_id(self.config.node, self.config.owner.replica) {
+            return; // an earlier or a later replica of this node is meant
+        }
         match self.shards[at].group.step(message) {
-            Ok(()) => {}
+            // A replica that is none any more may not know so yet.
+            Ok(()) | Err(StepError::UnknownSender { .. }) => {}
             Err(StepError::Halted(halt)) => self.stop(
                 out,
                 format!(
@@ -462,7 +488,7 @@ impl Node {
         }
     }
 
-    fn on_beat(&mut self, now: Now, from: NodeId, beat: Beat) {
+    fn on_beat(&mut self, now: Now, from: NodeId, beat: Beat, out: &mut Vec<Effect>) {
         let Some(peer) = self.peers.others.get_mut(&from) else { return };
         peer.evidence.on_heartbeat(now.mono);
         self.peers.losses.beats(now.mono, from);
@@ -476,8 +502,12 @@ impl Node {
             if let Some(at) = self.find_shard(shard)
                 && self.shards[at].group.term() == term
             {
-                self.shards[at].group.open_vote_filter(raft_id(from));
+                let leader = self.shards[at].group.leader().filter(|leader| node_of(*leader) == Some(from));
+                leader.into_iter().for_each(|leader| self.shards[at].group.open_vote_filter(leader));
             }
+        }
+        if let Some(own) = beat.disk {
+            self.on_takes_part(from, own, out);
         }
         self.driving.has_news = true;
         for led in beat.led {
@@ -505,7 +535,8 @@ impl Node {
             }
             Link::Lost => {
                 self.peers.losses.lost(now.mono, node);
-                self.shards.iter_mut().for_each(|shard| shard.group.unreachable(raft_id(node)));
+                let lost = self.member(node);
+                self.shards.iter_mut().for_each(|shard| shard.group.unreachable(lost));
                 self.give_up_passed(node, out);
             }
             Link::Refused => {

@@ -10,8 +10,9 @@ use model::{ErrorCode, LogIndex, NodeId, Now};
 impl Node {
     pub(super) fn describe_quorum(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) {
         if self.is_controller() {
-            let response = Response::DescribeQuorum(self.quorum(now));
-            self.reply(token, response, out);
+            let mut quorum = self.quorum(now);
+            self.add_disks(&mut quorum);
+            self.reply(token, Response::DescribeQuorum(quorum), out);
         } else {
             self.pass_on(now, token, Request::DescribeQuorum(DescribeQuorum {}), out);
         }
@@ -30,16 +31,50 @@ impl Node {
                 address: self.voter_address(node),
                 log_end: if is_here { metadata.group.last_index().0 } else { matched.0 },
                 caught_up_at_ms: keeps_up.then_some(now.wall.0),
+                disk: None,
             })
         };
-        let voters = metadata.group.progress().into_iter().filter_map(voter);
+        let voters = metadata.voters_progress().into_iter().filter_map(voter);
         DescribeQuorumResponse {
             error: ErrorCode::None,
             leader: self.config.node,
             epoch: metadata.epoch,
             high_watermark: committed.0,
             voters: voters.collect(),
+            observers: Vec::new(),
         }
+    }
+
+    /// What this node's catalogue and its ears know of disks.
+    pub(super) fn add_disks(&self, quorum: &mut DescribeQuorumResponse) {
+        for voter in &mut quorum.voters {
+            let named = self.catalog.disks().named(voter.node);
+            let votes = self.shards[0].group.voters().contains(&self.member(voter.node));
+            voter.disk = named.filter(|_| votes).map(|named| named.disk);
+        }
+        let metadata = &self.shards[0];
+        let observer = |node, disk| {
+            let progress = metadata.group.progress();
+            let own = progress.iter().find(|(id, _)| *id == self.member(node));
+            QuorumVoter {
+                node,
+                address: self.voter_address(node),
+                log_end: own.map_or(0, |(_, matched)| matched.0),
+                caught_up_at_ms: None,
+                disk: Some(disk),
+            }
+        };
+        let learns = |node: &NodeId| {
+            let named = self.catalog.disks().named(*node)?;
+            (!metadata.group.voters().contains(&self.member(*node))).then(|| observer(*node, named.disk))
+        };
+        let waits = |node: &NodeId| {
+            let wait = self.waiting_disk(*node)?;
+            let is_named = self.catalog.disks().named(*node).is_some_and(|named| named.disk == wait.disk);
+            (!is_named).then(|| QuorumVoter { log_end: 0, ..observer(*node, wait.disk) })
+        };
+        let nodes = &self.config.voters;
+        quorum.observers = nodes.iter().flat_map(|node| [learns(node), waits(node)]).flatten().collect();
     }
 
     fn voter_address(&self, node: NodeId) -> Option<(String, u16)> {

@@ -50,7 +50,7 @@ impl Node {
         if self.replicating.is_empty() {
             return;
         }
-        let progress: Vec<_> = self.shards.iter().map(|shard| shard.group.progress()).collect();
+        let progress: Vec<_> = self.shards.iter().map(|shard| shard.voters_progress()).collect();
         let mut held = Vec::new();
         self.replicating.retain(|(at, index, part), parts| {
             let have = progress[*at].iter().filter(|(_, matched)| matched >= index).count();

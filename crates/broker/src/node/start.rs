@@ -11,6 +11,7 @@ use super::scrub::Scrub;
 use super::{Counters, Node, NodeConfig, Timer, Wal, checkpoint, classes};
 use crate::catalog::{COORDINATOR_PARTITIONS, Catalog, CatalogCommand};
 use crate::command::Command;
+use crate::disks::Disks;
 use crate::event::{Effect, LogLevel};
 use crate::peer::node_of;
 use crate::request::{ClientInfo, ConnectionId, Request, Token};
@@ -57,9 +58,12 @@ impl Node {
         let checkpoints: BTreeMap<_, _> = recovered.shards.iter().map(|shard| (shard.shard, shard)).collect();
         let mut catalog = Catalog::default();
         let mut shards = Vec::with_capacity(count as usize);
+        // What every node has was there before any disk was replaced.
+        let first = Disks::default();
         for id in (0..count).map(ShardId) {
             let nodes = classes::on_all_nodes(&config, id);
-            let mut shard = classes::shard(&config, id, &nodes, checkpoints.get(&id).copied(), &mut found)?;
+            let mut shard =
+                classes::shard(&config, id, (&nodes, &first), checkpoints.get(&id).copied(), &mut found)?;
             if let Some(checkpoint) = checkpoints.get(&id)
                 && let Some(found) = shard.restore(checkpoint, &mut segments).map_err(|error| error.0)?
             {
@@ -87,6 +91,10 @@ impl Node {
                 "the log is damaged: {damage}; what is whole can be read, writes are refused until `sternpost recover`"
             ));
         }
+        if node.waiting.is_some() {
+            node.set_timer(now.mono, Timer::Beat);
+            return Ok(node);
+        }
         node.set_retention_timer(now);
         node.set_checkpoint_timer(now);
         node.plan_upkeep(Some(now.mono));
@@ -99,6 +107,8 @@ impl Node {
     fn assembled(config: NodeConfig, catalog: Catalog, shards: Vec<Shard>, now: Now) -> Node {
         Node {
             peers: Peers::new(&config, shards.len(), now),
+            waiting: config.owner.waits.map(|_| Default::default()),
+            naming: Default::default(),
             pace: Pace::default(),
             asked_level: 0,
             passing: Default::default(),

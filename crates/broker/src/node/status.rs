@@ -23,7 +23,9 @@ impl Node {
         if self.stopping.is_some() {
             conditions.push("stopping".to_owned());
         }
-        if self.is_ready() {
+        if self.waiting.is_some() {
+            conditions.extend(self.waiting_words());
+        } else if self.is_ready() {
             conditions.extend(self.nodes_away());
             conditions.extend(self.leaderless());
         }
@@ -61,6 +63,12 @@ impl Node {
     fn nodes_away(&self) -> Vec<String> {
         let others = self.config.voters.iter().filter(|node| **node != self.config.node);
         let away = others.filter(|node| !self.is_up(**node)).map(|node| match self.endpoint_of(*node) {
+            _ if self.waiting_disk(*node).is_some() => {
+                format!(
+                    "node {id} waits: its disk takes no part (`sternpost cluster replace-node {id}`)",
+                    id = node.0
+                )
+            }
             None => format!("node {} is not heard", node.0),
             Some(_) => format!("node {} is heard and not ready: it starts or stops", node.0),
         });

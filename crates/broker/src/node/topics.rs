@@ -623,6 +623,8 @@ impl Node {
             CatalogChange::ShardsAdded => self.on_shards_added(out),
             CatalogChange::TopicsGone(topics) => self.on_topics_gone(&topics, out),
             CatalogChange::Level => self.on_level(out),
+            // Nobody names one yet.
+            CatalogChange::DiskNamed(_) => {}
         }
     }
 

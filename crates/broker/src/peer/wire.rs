@@ -8,11 +8,12 @@
 //! after that messages go one way.
 
 use super::{Beat, Led, Passed, PassedAnswer, PeerMessage, Range, Stream};
-use crate::level::{Level, Levels};
+use crate::disks::Named;
+use crate::level::{DISKS_NAMED, Level, Levels};
 use crate::request::Endpoint;
 use bytes::Bytes;
 use consensus::{FRAME_SIZE_MAX, WireError};
-use model::{LogIndex, NodeId, Offset, ShardId, StoredBatch, Term};
+use model::{DiskId, LogIndex, NodeId, Offset, ShardId, StoredBatch, Term};
 use serde::{Deserialize, Serialize};
 
 /// Version of the frames that are not consensus's own.
@@ -27,6 +28,8 @@ const KIND_ANSWER: u8 = 34;
 const KIND_PULL: u8 = 35;
 const KIND_RANGE: u8 = 36;
 const KIND_ELECT: u8 = 37;
+const KIND_WAIT: u8 = 38;
+const KIND_NAMED: u8 = 39;
 /// Most batches in one range.
 const RANGE_BATCHES_MAX: usize = 1 << 16;
 /// Bytes of `size`, `crc`, `version` and `kind`.
@@ -53,6 +56,9 @@ pub struct Hello {
     pub stream: Stream,
     /// The protocol levels that it speaks.
     pub levels: Levels,
+    /// Its disk, if that has an id: of another one incarnations are counted anew. Behind all else, where older versions do not look.
+    #[serde(skip)]
+    pub disk: Option<DiskId>,
 }
 
 /// What the other side says to a hello.
@@ -64,6 +70,9 @@ pub enum Greeting {
         incarnation: u64,
         /// The protocol level of the connection: the highest that both know.
         level: Level,
+        /// Its disk, as in a hello.
+        #[serde(skip)]
+        disk: Option<DiskId>,
     },
     /// This node must not talk to that one; why, for a person. The connection is closed.
     Refused(String),
@@ -95,6 +104,10 @@ pub fn encode(message: &PeerMessage, level: Level) -> Vec<Bytes> {
         {
             Vec::new()
         }
+        // An older version knows of no disks.
+        PeerMessage::Wait(_) | PeerMessage::Named { .. } if level < DISKS_NAMED => Vec::new(),
+        PeerMessage::Wait(wait) => vec![frame(KIND_WAIT, wait)],
+        PeerMessage::Named { disk, replica } => vec![frame(KIND_NAMED, &(disk, replica))],
         PeerMessage::Consensus(message) => consensus::encode(message),
         PeerMessage::Beat(beat) => vec![encode_beat(beat, level)],
         PeerMessage::Pass(number, passed) => vec![frame(KIND_PASS, &(number, passed))],
@@ -106,23 +119,28 @@ pub fn encode(message: &PeerMessage, level: Level) -> Vec<Bytes> {
 }
 
 fn encode_beat(beat: &Beat, level: Level) -> Bytes {
-    let Beat { endpoint, led, catalog, is_ready, leaderless, commit_micros, level: known } = beat;
+    let Beat { endpoint, led, catalog, is_ready, leaderless, commit_micros, level: known, disk } = beat;
     let first = (endpoint, led, catalog, is_ready);
     match level {
         1 => frame(KIND_BEAT, &first),
-        _ => frame(KIND_BEAT, &(first, (leaderless, commit_micros, known))),
+        2 => frame(KIND_BEAT, &(first, (leaderless, commit_micros, known))),
+        _ => frame(KIND_BEAT, &(first, (leaderless, commit_micros, known), disk)),
     }
 }
 
 fn decode_beat(body: &[u8], level: Level) -> Result<Beat, WireError> {
     type First = (Endpoint, Vec<Led>, LogIndex, bool);
     type Second = (Vec<(ShardId, Term)>, Option<u32>, Level);
-    let (first, second): (First, Second) = match level {
-        1 => (read(body)?, (Vec::new(), None, 1)),
+    let (first, second, disk): (First, Second, Option<Named>) = match level {
+        1 => (read(body)?, (Vec::new(), None, 1), None),
+        2 => {
+            let (first, second) = read(body)?;
+            (first, second, None)
+        }
         _ => read(body)?,
     };
     let ((endpoint, led, catalog, is_ready), (leaderless, commit_micros, level)) = (first, second);
-    Ok(Beat { endpoint, led, catalog, is_ready, leaderless, commit_micros, level })
+    Ok(Beat { endpoint, led, catalog, is_ready, leaderless, commit_micros, level, disk })
 }
 
 /// Reads one whole frame that came over a connection of this level.
@@ -148,6 +166,11 @@ pub fn decode(bytes: Bytes, level: Level) -> Result<PeerMessage, WireError> {
         KIND_ANSWER => {
             let (number, answer) = read::<(u64, PassedAnswer)>(body)?;
             Ok(PeerMessage::Answer(number, Box::new(answer)))
+        }
+        KIND_WAIT if level >= DISKS_NAMED => Ok(PeerMessage::Wait(Box::new(read(body)?))),
+        KIND_NAMED if level >= DISKS_NAMED => {
+            let (disk, replica) = read(body)?;
+            Ok(PeerMessage::Named { disk, replica })
         }
         KIND_PULL => Ok(PeerMessage::Pull(read(body)?)),
         KIND_ELECT => Ok(PeerMessage::Elect(read(body)?)),
@@ -205,7 +228,7 @@ fn decode_range(head: RangeHead, mut bytes: Bytes) -> Result<Range, WireError> {
 
 /// The frame of a hello.
 pub fn encode_hello(hello: &Hello) -> Bytes {
-    frame(KIND_HELLO, hello)
+    frame(KIND_HELLO, &(hello, hello.disk))
 }
 
 /// Reads the frame of a hello.
@@ -213,12 +236,16 @@ pub fn encode_hello(hello: &Hello) -> Bytes {
 /// # Errors
 /// When it is none.
 pub fn decode_hello(bytes: &[u8]) -> Result<Hello, WireError> {
-    read_kind(bytes, KIND_HELLO)
+    let (hello, disk) = read_kind::<Hello>(bytes, KIND_HELLO)?;
+    Ok(Hello { disk, ..hello })
 }
 
 /// The frame of a greeting.
 pub fn encode_greeting(greeting: &Greeting) -> Bytes {
-    frame(KIND_GREETING, greeting)
+    match greeting {
+        Greeting::Welcome { disk, .. } => frame(KIND_GREETING, &(greeting, disk)),
+        other => frame(KIND_GREETING, other),
+    }
 }
 
 /// Reads the frame of a greeting.
@@ -226,7 +253,11 @@ pub fn encode_greeting(greeting: &Greeting) -> Bytes {
 /// # Errors
 /// When it is none.
 pub fn decode_greeting(bytes: &[u8]) -> Result<Greeting, WireError> {
-    read_kind(bytes, KIND_GREETING)
+    let (mut greeting, told) = read_kind(bytes, KIND_GREETING)?;
+    if let Greeting::Welcome { disk, .. } = &mut greeting {
+        *disk = told;
+    }
+    Ok(greeting)
 }
 
 fn frame(kind: u8, content: &impl Serialize) -> Bytes {
@@ -255,12 +286,15 @@ fn body(bytes: &[u8], max: usize) -> Result<&[u8], WireError> {
     }
 }
 
-fn read_kind<T: for<'de> Deserialize<'de>>(bytes: &[u8], kind: u8) -> Result<T, WireError> {
+/// What such a frame says, and behind it the disk, which older versions do not tell.
+fn read_kind<T: for<'de> Deserialize<'de>>(bytes: &[u8], kind: u8) -> Result<(T, Option<DiskId>), WireError> {
     let body = body(bytes, HELLO_SIZE_MAX)?;
     match bytes[HEAD - 1] {
         // A later version may say more: two nodes must understand each other before they agree on a level.
         found if found == kind => {
-            postcard::take_from_bytes(body).map(|(content, _)| content).map_err(|_| WireError::Short)
+            let (content, rest) = postcard::take_from_bytes(body).map_err(|_| WireError::Short)?;
+            let disk = postcard::take_from_bytes(rest).ok().and_then(|(disk, _)| disk);
+            Ok((content, disk))
         }
         other => Err(WireError::Kind(other)),
     }
@@ -276,7 +310,7 @@ fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, WireError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Led, PassedResult, Pull};
+    use super::super::{Led, PassedResult, Pull, Wait};
     use super::*;
     use crate::level::NEWEST;
     use crate::request::{CreateTopics, Endpoint, NewTopic};
@@ -318,7 +352,16 @@ mod tests {
                 leaderless: vec![(ShardId(3), Term(6))],
                 commit_micros: Some(700),
                 level: 2,
+                disk: Some(Named { disk: DiskId([4; 16]), replica: 2 }),
             })),
+            PeerMessage::Wait(Box::new(Wait {
+                endpoint: Endpoint { node: NodeId(3), host: "c".into(), port: 9092, rack: None },
+                disk: DiskId([5; 16]),
+                replaces: Some(DiskId([4; 16])),
+                level: 3,
+                heard: vec![NodeId(1)],
+            })),
+            PeerMessage::Named { disk: DiskId([5; 16]), replica: 3 },
             PeerMessage::Pass(8, Box::new(Passed::CreateTopics(create))),
             PeerMessage::Answer(8, Box::new(answer)),
             PeerMessage::Pull(Pull {
@@ -335,10 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_of_level_1_ends_with_whether_the_node_is_ready() {
+    fn beats_of_older_levels_end_earlier() {
         let Some(PeerMessage::Beat(beat)) = messages().into_iter().nth(1) else { panic!("no beat") };
         let sent = |level| encode(&PeerMessage::Beat(beat.clone()), level).concat();
-        let first = Beat { leaderless: Vec::new(), commit_micros: None, level: 1, ..Beat::clone(&beat) };
+        let second = Beat { disk: None, ..Beat::clone(&beat) };
+        assert_eq!(decode(sent(2).into(), 2), Ok(PeerMessage::Beat(Box::new(second.clone()))));
+        assert!(decode(sent(3).into(), 2).is_err());
+        let first = Beat { leaderless: Vec::new(), commit_micros: None, level: 1, ..second };
         assert_eq!(decode(sent(1).into(), 1), Ok(PeerMessage::Beat(Box::new(first))));
         assert!(decode(sent(2).into(), 1).is_err(), "an older version would not read it");
         assert!(decode(sent(1).into(), 2).is_err());
@@ -423,12 +469,20 @@ mod tests {
             process: 13,
             stream: Stream::Log,
             levels: Levels::up_to(2),
+            disk: Some(DiskId([6; 16])),
         };
         let bytes = encode_hello(&hello);
-        assert_eq!(decode_hello(&bytes), Ok(hello));
+        assert_eq!(decode_hello(&bytes), Ok(hello.clone()));
+        let older = super::frame(KIND_HELLO, &hello);
+        assert_eq!(
+            decode_hello(&older),
+            Ok(Hello { disk: None, ..hello }),
+            "an older version tells of no disk"
+        );
         assert!(decode_greeting(&bytes).is_err());
         for greeting in [
-            Greeting::Welcome { incarnation: 4, level: 2 },
+            Greeting::Welcome { incarnation: 4, level: 2, disk: Some(DiskId([6; 16])) },
+            Greeting::Welcome { incarnation: 4, level: 2, disk: None },
             Greeting::Refused("why".into()),
             Greeting::Expelled("why".into()),
         ] {

@@ -1,7 +1,7 @@
 //! The cluster's nodes: what each holds on disk, who votes in the metadata group, who is to lead.
 
 use super::Refusal;
-use model::{ErrorCode, LeaderEpoch, NodeId};
+use model::{DiskId, ErrorCode, LeaderEpoch, NodeId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -58,6 +58,9 @@ pub struct DescribeQuorumResponse {
     pub high_watermark: u64,
     /// In the order of their ids.
     pub voters: Vec<QuorumVoter>,
+    /// Disks that take no part yet: they wait until they are named, or learn what the voters have. As the node knows that answers the client.
+    #[serde(skip)]
+    pub observers: Vec<QuorumVoter>,
 }
 
 /// One voter.
@@ -71,6 +74,27 @@ pub struct QuorumVoter {
     pub log_end: u64,
     /// Wall clock, ms, when it had everything committed: now, or unknown.
     pub caught_up_at_ms: Option<i64>,
+    /// Its disk, as the node knows that answers the client; `None`: it was never named.
+    #[serde(skip)]
+    pub disk: Option<DiskId>,
+}
+
+/// Give a node's place to the disk of that node that waits (KIP-853).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveRaftVoter {
+    /// The cluster that is meant; `None`: whichever it is.
+    pub cluster_id: Option<String>,
+    /// The node.
+    pub node: NodeId,
+    /// The disk that takes part so far; `None`: none was ever named.
+    pub disk: Option<DiskId>,
+}
+
+/// Answer to `RemoveRaftVoter`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveRaftVoterResponse {
+    /// Success or the reason.
+    pub refusal: Refusal,
 }
 
 /// Which election (numbers are Kafka's).

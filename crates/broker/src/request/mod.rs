@@ -158,6 +158,8 @@ exchange! {
     DescribeLogDirs(DescribeLogDirs => DescribeLogDirsResponse),
     /// Who votes in the metadata group.
     DescribeQuorum(DescribeQuorum => DescribeQuorumResponse),
+    /// Give a node's place to its disk that waits.
+    RemoveRaftVoter(RemoveRaftVoter => RemoveRaftVoterResponse),
     /// Let the preferred leaders lead.
     ElectLeaders(ElectLeaders => ElectLeadersResponse),
     /// New topics.

@@ -1,5 +1,5 @@
 //! DescribeQuorum (key 55): who votes in the metadata quorum (KIP-595, KIP-836, KIP-853). It has one partition, under Kafka's own name.
-//! Here the quorum's log is the metadata group's; its nodes serve clients as well, so there are no observers.
+//! Here the quorum's log is the metadata group's, and its nodes serve clients as well. Observers are disks that take no part yet.
 
 use broker::Request;
 use broker::request::{DescribeQuorum, DescribeQuorumResponse as Answer, QuorumVoter};
@@ -11,7 +11,7 @@ use crate::message::describe_quorum::{
     ResponseTopicData,
 };
 use crate::session::SessionError;
-use crate::wire::Str;
+use crate::wire::{Str, Uuid};
 
 use super::{Asked, Context};
 
@@ -19,7 +19,7 @@ use super::{Asked, Context};
 const METADATA_TOPIC: &str = "__cluster_metadata";
 /// Name under which the addresses stand at which nodes reach each other. Clients want one in capitals.
 const LISTENER: &str = "CONTROLLER";
-/// First version that tells where the voters are.
+/// First version that tells where the voters are, and on which disks.
 const NODES_FROM: i16 = 2;
 /// A time that is not known.
 const UNKNOWN_MS: i64 = -1;
@@ -62,11 +62,13 @@ pub(crate) fn response(
             ..DescribeQuorumResponse::default()
         };
     }
+    let states = |replicas: &[QuorumVoter]| replicas.iter().map(|it| write_voter(it, version)).collect();
     let partition = ResponsePartitionData {
         leader_id: answer.leader.0,
         leader_epoch: answer.epoch.0,
         high_watermark: offset(answer.high_watermark),
-        current_voters: answer.voters.iter().map(write_voter).collect(),
+        current_voters: states(&answer.voters),
+        observers: states(&answer.observers),
         error_message: None,
         ..ResponsePartitionData::default()
     };
@@ -84,13 +86,14 @@ fn offset(offset: u64) -> i64 {
 }
 
 /// Followers are sent to here and fetch nothing, so when they last did is not known.
-fn write_voter(voter: &QuorumVoter) -> ReplicaState {
+fn write_voter(voter: &QuorumVoter, version: i16) -> ReplicaState {
+    let disk = voter.disk.filter(|_| version >= NODES_FROM);
     ReplicaState {
         replica_id: voter.node.0,
+        replica_directory_id: disk.map_or(Uuid::ZERO, |disk| Uuid(disk.0)),
         log_end_offset: offset(voter.log_end),
         last_fetch_timestamp: UNKNOWN_MS,
         last_caught_up_timestamp: voter.caught_up_at_ms.unwrap_or(UNKNOWN_MS),
-        ..ReplicaState::default()
     }
 }
 

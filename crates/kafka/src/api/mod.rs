@@ -33,6 +33,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
 pub(crate) mod produce;
+mod remove_raft_voter;
 mod sync_group;
 #[cfg(test)]
 mod tests;
@@ -221,6 +222,7 @@ apis! {
     DescribeQuorum 0..=2: describe_quorum => DescribeQuorum,
     DescribeCluster 0..=2: describe_cluster => DescribeCluster,
     DescribeTopicPartitions 0..=0: describe_topic_partitions => DescribeTopicPartitions,
+    RemoveRaftVoter 0..=0: remove_raft_voter => RemoveRaftVoter,
 }
 
 /// Answered by the session, without the core.

@@ -95,6 +95,8 @@ pub enum ApiKey {
     ConsumerGroupDescribe = 69,
     /// Key 75.
     DescribeTopicPartitions = 75,
+    /// Key 81.
+    RemoveRaftVoter = 81,
 }
 
 impl ApiKey {
@@ -143,6 +145,7 @@ impl ApiKey {
         ApiKey::ConsumerGroupHeartbeat,
         ApiKey::ConsumerGroupDescribe,
         ApiKey::DescribeTopicPartitions,
+        ApiKey::RemoveRaftVoter,
     ];
 
     /// The key with this number; `None` for one we have no messages for.
@@ -191,6 +194,7 @@ impl ApiKey {
             68 => Some(ApiKey::ConsumerGroupHeartbeat),
             69 => Some(ApiKey::ConsumerGroupDescribe),
             75 => Some(ApiKey::DescribeTopicPartitions),
+            81 => Some(ApiKey::RemoveRaftVoter),
             _ => None,
         }
     }
@@ -246,6 +250,7 @@ impl ApiKey {
             ApiKey::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
             ApiKey::ConsumerGroupDescribe => "ConsumerGroupDescribe",
             ApiKey::DescribeTopicPartitions => "DescribeTopicPartitions",
+            ApiKey::RemoveRaftVoter => "RemoveRaftVoter",
         }
     }
 
@@ -295,6 +300,7 @@ impl ApiKey {
             ApiKey::ConsumerGroupHeartbeat => 0..=1,
             ApiKey::ConsumerGroupDescribe => 0..=1,
             ApiKey::DescribeTopicPartitions => 0..=0,
+            ApiKey::RemoveRaftVoter => 0..=0,
         }
     }
 
@@ -349,6 +355,7 @@ impl ApiKey {
             ApiKey::ConsumerGroupHeartbeat => 0,
             ApiKey::ConsumerGroupDescribe => 0,
             ApiKey::DescribeTopicPartitions => 0,
+            ApiKey::RemoveRaftVoter => 0,
         }
     }
 

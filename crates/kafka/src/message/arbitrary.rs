@@ -2928,6 +2928,26 @@ impl describe_topic_partitions::DescribeTopicPartitionsResponse {
     }
 }
 
+impl remove_raft_voter::RemoveRaftVoterRequest {
+    pub(crate) fn arbitrary(values: &mut Values, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.cluster_id = values.option(|values| values.string());
+        it.voter_id = values.int32();
+        it.voter_directory_id = values.uuid();
+        it
+    }
+}
+
+impl remove_raft_voter::RemoveRaftVoterResponse {
+    pub(crate) fn arbitrary(values: &mut Values, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = values.int32();
+        it.error_code = values.int16();
+        it.error_message = values.option(|values| values.string());
+        it
+    }
+}
+
 impl consumer_protocol_assignment::TopicPartition {
     pub(crate) fn arbitrary(values: &mut Values, _version: i16) -> Self {
         let mut it = Self::default();
@@ -3087,6 +3107,8 @@ macro_rules! for_each_message {
         (consumer_group_describe, ConsumerGroupDescribeResponse),
         (describe_topic_partitions, DescribeTopicPartitionsRequest),
         (describe_topic_partitions, DescribeTopicPartitionsResponse),
+        (remove_raft_voter, RemoveRaftVoterRequest),
+        (remove_raft_voter, RemoveRaftVoterResponse),
         (consumer_protocol_assignment, ConsumerProtocolAssignment),
         (consumer_protocol_subscription, ConsumerProtocolSubscription),
         (request_header, RequestHeader),

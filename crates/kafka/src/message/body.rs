@@ -45,6 +45,7 @@ use super::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use super::offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 use super::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use super::produce::{ProduceRequest, ProduceResponse};
+use super::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use super::sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 use super::sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
 use super::sync_group::{SyncGroupRequest, SyncGroupResponse};
@@ -139,6 +140,8 @@ pub enum RequestBody {
     ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
     /// DescribeTopicPartitions.
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
+    /// RemoveRaftVoter.
+    RemoveRaftVoter(RemoveRaftVoterRequest),
 }
 
 impl RequestBody {
@@ -232,6 +235,9 @@ impl RequestBody {
             ApiKey::DescribeTopicPartitions => {
                 RequestBody::DescribeTopicPartitions(DescribeTopicPartitionsRequest::decode(buf, version)?)
             }
+            ApiKey::RemoveRaftVoter => {
+                RequestBody::RemoveRaftVoter(RemoveRaftVoterRequest::decode(buf, version)?)
+            }
         })
     }
 
@@ -281,6 +287,7 @@ impl RequestBody {
             RequestBody::ConsumerGroupHeartbeat(body) => body.encode(out, version),
             RequestBody::ConsumerGroupDescribe(body) => body.encode(out, version),
             RequestBody::DescribeTopicPartitions(body) => body.encode(out, version),
+            RequestBody::RemoveRaftVoter(body) => body.encode(out, version),
         }
     }
 
@@ -330,6 +337,7 @@ impl RequestBody {
             RequestBody::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
             RequestBody::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
             RequestBody::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
+            RequestBody::RemoveRaftVoter(_) => ApiKey::RemoveRaftVoter,
         }
     }
 }
@@ -592,6 +600,12 @@ impl From<DescribeTopicPartitionsRequest> for RequestBody {
     }
 }
 
+impl From<RemoveRaftVoterRequest> for RequestBody {
+    fn from(body: RemoveRaftVoterRequest) -> Self {
+        RequestBody::RemoveRaftVoter(body)
+    }
+}
+
 /// The body of a response of any API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ResponseBody {
@@ -681,6 +695,8 @@ pub enum ResponseBody {
     ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
     /// DescribeTopicPartitions.
     DescribeTopicPartitions(DescribeTopicPartitionsResponse),
+    /// RemoveRaftVoter.
+    RemoveRaftVoter(RemoveRaftVoterResponse),
 }
 
 impl ResponseBody {
@@ -778,6 +794,9 @@ impl ResponseBody {
             ApiKey::DescribeTopicPartitions => {
                 ResponseBody::DescribeTopicPartitions(DescribeTopicPartitionsResponse::decode(buf, version)?)
             }
+            ApiKey::RemoveRaftVoter => {
+                ResponseBody::RemoveRaftVoter(RemoveRaftVoterResponse::decode(buf, version)?)
+            }
         })
     }
 
@@ -827,6 +846,7 @@ impl ResponseBody {
             ResponseBody::ConsumerGroupHeartbeat(body) => body.encode(out, version),
             ResponseBody::ConsumerGroupDescribe(body) => body.encode(out, version),
             ResponseBody::DescribeTopicPartitions(body) => body.encode(out, version),
+            ResponseBody::RemoveRaftVoter(body) => body.encode(out, version),
         }
     }
 
@@ -876,6 +896,7 @@ impl ResponseBody {
             ResponseBody::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
             ResponseBody::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
             ResponseBody::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
+            ResponseBody::RemoveRaftVoter(_) => ApiKey::RemoveRaftVoter,
         }
     }
 }
@@ -1135,5 +1156,11 @@ impl From<ConsumerGroupDescribeResponse> for ResponseBody {
 impl From<DescribeTopicPartitionsResponse> for ResponseBody {
     fn from(body: DescribeTopicPartitionsResponse) -> Self {
         ResponseBody::DescribeTopicPartitions(body)
+    }
+}
+
+impl From<RemoveRaftVoterResponse> for ResponseBody {
+    fn from(body: RemoveRaftVoterResponse) -> Self {
+        ResponseBody::RemoveRaftVoter(body)
     }
 }

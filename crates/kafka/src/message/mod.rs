@@ -48,6 +48,7 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod remove_raft_voter;
 pub mod request_header;
 pub mod response_header;
 pub mod sasl_authenticate;

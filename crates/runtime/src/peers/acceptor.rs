@@ -2,7 +2,7 @@
 //! the connection's own task; what is no message ends the connection and is never acted on.
 
 use super::frames::Frames;
-use super::register::{Seat, Verdict};
+use super::register::{Birth, Seat, Verdict};
 use super::{Peers, STALL_MAX};
 use crate::complaint::left_out_note;
 use crate::core::Input;
@@ -155,7 +155,8 @@ async fn welcome(socket: &mut TcpStream, peers: &Peers) -> Result<(Hello, Level,
                 if is_new && let Some(peer) = peers.peers.iter().find(|peer| peer.node == hello.node) {
                     peer.came.iter().for_each(tokio::sync::Notify::notify_one);
                 }
-                let greeting = Greeting::Welcome { incarnation: peers.me.birth.incarnation, level };
+                let Birth { incarnation, disk, .. } = peers.me.birth;
+                let greeting = Greeting::Welcome { incarnation, level, disk };
                 return if say(socket, &greeting).await { Ok((hello, level, seat)) } else { Err(End::Gone) };
             }
             Verdict::Expel(why) => {

@@ -154,11 +154,12 @@ impl Dialler<'_> {
             process: me.birth.process,
             stream: self.stream,
             levels: me.levels,
+            disk: me.birth.disk,
         };
         socket.write_all(&encode_hello(&hello)).await?;
         match read_greeting(socket).await? {
-            Greeting::Welcome { incarnation, level } => {
-                let judged = self.peers.register.judge_greeting(self.peer.node, incarnation);
+            Greeting::Welcome { incarnation, level, disk } => {
+                let judged = self.peers.register.judge_greeting(self.peer.node, incarnation, disk);
                 judged.map_err(Failure::Unreachable)?;
                 if !(me.levels.oldest..=me.levels.newest).contains(&level) {
                     return Err(Failure::Unreachable(format!(

@@ -186,6 +186,7 @@ mod tests {
             leaderless: Vec::new(),
             commit_micros: None,
             level: 2,
+            disk: None,
         }))
     }
 

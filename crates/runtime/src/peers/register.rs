@@ -4,7 +4,7 @@
 
 use broker::peer::Stream;
 use broker::peer::wire::Hello;
-use model::NodeId;
+use model::{DiskId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,8 @@ pub struct Birth {
     pub incarnation: u64,
     /// Drawn at its start.
     pub process: u64,
+    /// The disk, if it has an id.
+    pub disk: Option<DiskId>,
 }
 
 /// The last process of each node that was believed. Kept in memory: it forgets with the process, and other peers remember.
@@ -37,6 +39,9 @@ impl Incarnations {
     /// Why not, as a sentence for the one who runs it.
     pub fn judge(&self, node: NodeId, birth: Birth) -> Result<(), String> {
         let Some(seen) = self.0.get(&node) else { return Ok(()) };
+        if birth.disk.is_some() && seen.disk.is_some() && birth.disk != seen.disk {
+            return Ok(()); // its incarnations are counted from 1; which of the two takes part, the catalogue knows
+        }
         let is_copy = birth.incarnation == seen.incarnation && birth.process != seen.process;
         if birth.incarnation < seen.incarnation || is_copy {
             return Err(format!(
@@ -111,7 +116,7 @@ impl Register {
     pub fn judge(self: &Arc<Register>, hello: &Hello, since: Instant, now: Instant) -> Verdict {
         let mut state = self.state();
         let State { incarnations, present } = &mut *state;
-        let birth = Birth { incarnation: hello.incarnation, process: hello.process };
+        let birth = Birth { incarnation: hello.incarnation, process: hello.process, disk: hello.disk };
         if let Err(why) = incarnations.judge(hello.node, birth) {
             return Verdict::Expel(why);
         }
@@ -147,10 +152,10 @@ impl Register {
     ///
     /// # Errors
     /// Why not.
-    pub fn judge_greeting(&self, node: NodeId, incarnation: u64) -> Result<(), String> {
+    pub fn judge_greeting(&self, node: NodeId, incarnation: u64, disk: Option<DiskId>) -> Result<(), String> {
         let state = self.state();
         match state.incarnations.0.get(&node) {
-            Some(seen) => state.incarnations.judge(node, Birth { incarnation, ..*seen }),
+            Some(seen) => state.incarnations.judge(node, Birth { incarnation, disk, ..*seen }),
             None => Ok(()),
         }
     }
@@ -222,7 +227,16 @@ mod tests {
 
     fn hello(incarnation: u64, process: u64, stream: Stream) -> Hello {
         let levels = broker::level::Levels::up_to(1);
-        Hello { cluster: [0; 16], node: NodeId(2), to: NodeId(1), incarnation, process, stream, levels }
+        Hello {
+            cluster: [0; 16],
+            node: NodeId(2),
+            to: NodeId(1),
+            incarnation,
+            process,
+            stream,
+            levels,
+            disk: None,
+        }
     }
 
     fn welcome(register: &Arc<Register>, hello: &Hello, now: Instant) -> (Seat, bool) {
@@ -262,9 +276,23 @@ mod tests {
         assert!(expelled(&register, &hello(3, 8, Stream::Log), now, now).contains("another process"));
         drop(welcome(&register, &hello(4, 9, Stream::Log), now));
         assert!(expelled(&register, &hello(3, 7, Stream::Log), now, now).contains("opened 3 times"));
-        assert!(register.judge_greeting(NodeId(2), 4).is_ok());
-        assert!(register.judge_greeting(NodeId(2), 3).is_err());
-        assert!(register.judge_greeting(NodeId(3), 1).is_ok());
+        assert!(register.judge_greeting(NodeId(2), 4, None).is_ok());
+        assert!(register.judge_greeting(NodeId(2), 3, None).is_err());
+        assert!(register.judge_greeting(NodeId(3), 1, None).is_ok());
+    }
+
+    #[test]
+    fn another_disk_of_a_node_counts_anew() {
+        let (register, now) = (Arc::new(Register::default()), Instant::now());
+        let on = |disk: u8, incarnation, process| Hello {
+            disk: Some(DiskId([disk; 16])),
+            ..hello(incarnation, process, Stream::Log)
+        };
+        drop(welcome(&register, &on(1, 9, 7), now));
+        assert!(expelled(&register, &on(1, 8, 8), now, now).contains("opened 8 times"));
+        drop(welcome(&register, &on(2, 1, 9), now));
+        assert!(register.judge_greeting(NodeId(2), 1, Some(DiskId([3; 16]))).is_ok());
+        assert!(register.judge_greeting(NodeId(2), 0, Some(DiskId([2; 16]))).is_err());
     }
 
     #[test]

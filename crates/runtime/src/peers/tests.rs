@@ -143,7 +143,7 @@ fn voters(ports: &[u16]) -> Vec<Voter> {
 }
 
 fn birth(incarnation: u64, process: u64) -> Birth {
-    Birth { incarnation, process }
+    Birth { incarnation, process, disk: None }
 }
 
 /// Two ends that know each other.
@@ -174,6 +174,7 @@ async fn nodes_of_two_levels_speak_the_older_one() {
         leaderless: vec![(ShardId(1), Term(2))],
         commit_micros: Some(700),
         level: NEWEST,
+        disk: None,
     };
     // The connection of the beats may come about later than that of the log.
     let came = until("a beat", || {
@@ -223,7 +224,7 @@ fn append(from: u64, to: u64, payload: Bytes) -> PeerMessage {
 
 fn hello(stream: Stream) -> Hello {
     let levels = Levels::up_to(NEWEST);
-    Hello { cluster: CLUSTER, node: TWO, to: ONE, incarnation: 5, process: 50, stream, levels }
+    Hello { cluster: CLUSTER, node: TWO, to: ONE, incarnation: 5, process: 50, stream, levels, disk: None }
 }
 
 async fn read_greeting(socket: &mut TcpStream) -> Greeting {
@@ -313,7 +314,7 @@ async fn a_peer_whose_name_leads_elsewhere_is_found() {
     let third = listen(0);
     table.lock().unwrap().insert("two".to_owned(), third.local_addr().unwrap());
     let (mut socket, _) = tokio::time::timeout(LIMIT, third.accept()).await.expect("found").unwrap();
-    let greeting = encode_greeting(&Greeting::Welcome { incarnation: 2, level: NEWEST });
+    let greeting = encode_greeting(&Greeting::Welcome { incarnation: 2, level: NEWEST, disk: None });
     socket.write_all(&greeting).await.unwrap();
     one.stop().await;
 }
@@ -356,7 +357,7 @@ async fn a_wrong_hello_is_refused_with_a_sentence() {
         closed(&mut socket).await;
     }
     let (_socket, greeting) = dial(port, &right).await;
-    assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST });
+    assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST, disk: None });
     for (wrong, part) in [
         (Hello { incarnation: 4, ..right.clone() }, "opened 4 times so far"),
         (Hello { process: 51, ..right.clone() }, "opened 5 times, last by another process"),
@@ -395,7 +396,7 @@ async fn a_newer_connection_replaces_the_older() {
     let (one, port, _second) = one_alone();
     let (mut older, _) = dial(port, &hello(Stream::Log)).await;
     let (mut newer, greeting) = dial(port, &hello(Stream::Log)).await;
-    assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST });
+    assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST, disk: None });
     closed(&mut older).await;
     newer.write_all(&encode(&pass(1), NEWEST).concat()).await.unwrap();
     assert_eq!(one.messages(1).await, [pass(1)]);
@@ -411,7 +412,7 @@ async fn what_is_no_message_ends_the_connection() {
     let strange = encode(&append(1, 2, Bytes::new()), NEWEST).concat();
     for bad in [flipped, strange, u32::MAX.to_be_bytes().to_vec(), [0; 4].to_vec()] {
         let (mut socket, greeting) = dial(port, &hello(Stream::Log)).await;
-        assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST });
+        assert_eq!(greeting, Greeting::Welcome { incarnation: 1, level: NEWEST, disk: None });
         socket.write_all(&[&good[..], &bad, &good].concat()).await.unwrap();
         closed(&mut socket).await;
         assert_eq!(one.messages(1).await, [pass(1)], "what came before it counts, and nothing else");
@@ -450,7 +451,7 @@ async fn a_peer_that_takes_nothing_loses_messages_and_then_its_connection() {
             let (mut socket, _) = second.accept().await.unwrap();
             let mut hello = [0; 64];
             let _ = socket.read(&mut hello).await.unwrap();
-            let greeting = encode_greeting(&Greeting::Welcome { incarnation: 1, level: NEWEST });
+            let greeting = encode_greeting(&Greeting::Welcome { incarnation: 1, level: NEWEST, disk: None });
             socket.write_all(&greeting).await.unwrap();
             held.push(socket);
         }

@@ -10,16 +10,16 @@ use crate::dice::Dice;
 use crate::disk::{CRASHED, SimDisk};
 use crate::outcome::Failure;
 use broker::config::Given;
-use broker::level::{Level, NEWEST};
+use broker::level::{DISKS_NAMED, Level, NEWEST};
 use broker::request::{ClientInfo, ConnectionId, Endpoint, Token};
 use broker::{Effect, Event, LogLevel, Node, NodeConfig, Response, Status};
 use kafka::frame::FrameReader;
 use kafka::session::{Pending, Session, SessionConfig, SessionError, Step};
-use model::{Mono, NodeId, Now, TopicId, WallMs};
+use model::{DiskId, Mono, NodeId, Now, TopicId, WallMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Options, Reader, Segments, Wal};
+use storage::{Claimed, Options, Reader, Segments, Standing, Wal};
 
 /// The cluster that every simulated disk belongs to.
 const CLUSTER: [u8; 16] = *b"simulated-world!";
@@ -65,6 +65,8 @@ pub struct Host {
     pub frozen_until: Mono,
     /// The newest protocol level that the installed version of Sternpost speaks.
     pub level: Level,
+    /// Some process was through with its recovery here.
+    pub was_up: bool,
 }
 
 impl Host {
@@ -84,6 +86,7 @@ impl Host {
             is_silent: false,
             frozen_until: Mono(0),
             level: NEWEST,
+            was_up: false,
         }
     }
 
@@ -104,6 +107,10 @@ impl Host {
     }
 }
 
+fn disk_id(dice: &mut Dice) -> DiskId {
+    DiskId::drawn((u128::from(dice.next()) << 64 | u128::from(dice.next())).to_be_bytes())
+}
+
 /// The id of the node on a host.
 pub fn node_id(host: HostIndex) -> NodeId {
     NodeId(host as i32 + 1)
@@ -117,6 +124,7 @@ pub fn host_of(node: NodeId) -> HostIndex {
 /// The node of one life.
 pub struct Live {
     node: Node,
+    claimed: Claimed<SimDisk>,
     pub wal: Wal<SimDisk>,
     pub segments: Segments<SimDisk>,
     pub reader: Reader<SimDisk>,
@@ -132,6 +140,10 @@ pub struct Live {
 impl Live {
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    pub fn claimed(&self) -> &Claimed<SimDisk> {
+        &self.claimed
     }
 }
 
@@ -187,28 +199,49 @@ impl World {
         }
     }
 
-    /// Some restarts are upgrades: from then on the process speaks a newer level. None goes back.
+    /// Some restarts are upgrades: from then on the process speaks a newer level. None goes back. Nobody begins a cluster with mixed
+    /// versions: what is upgraded has a disk that takes part.
     fn upgrade(&mut self, at: HostIndex) {
         let host = &mut self.hosts[at];
-        if host.level < NEWEST && self.level_dice.chance(UPGRADE) {
+        if host.level < NEWEST && host.was_up && self.level_dice.chance(UPGRADE) {
             host.level = NEWEST;
             self.counters.count("world: node upgraded");
         }
     }
 
-    fn open(&mut self, at: HostIndex) -> Result<Live, String> {
-        let options = Options {
+    fn options(&mut self, at: HostIndex) -> Options {
+        Options {
             cluster: Some(CLUSTER),
             node: node_id(at),
-            disk: None,
+            disk: (self.hosts[at].level >= DISKS_NAMED).then(|| disk_id(&mut self.level_dice)),
             wal: self.swarm.wal,
             mutant: match self.mutant {
                 Some(Mutant::Storage(mutant)) => Some(mutant),
                 _ => None,
             },
-        };
-        let opened = storage::open(Arc::new(self.hosts[at].disk.clone()), options)
-            .map_err(|error| error.to_string())?;
+        }
+    }
+
+    /// All disks take part from the first start on, as if the cluster had begun long ago.
+    pub(super) fn found(&mut self) {
+        for at in 0..self.hosts.len() {
+            let options = self.options(at);
+            let claimed = storage::claim(Arc::new(self.hosts[at].disk.clone()), options);
+            let taken = claimed.and_then(|mut claimed| claimed.take_part(0, &BTreeMap::new()));
+            taken.expect("the disk is honest so far");
+        }
+    }
+
+    fn open(&mut self, at: HostIndex) -> Result<Live, String> {
+        let options = self.options(at);
+        let is_alone = self.hosts.len() == 1;
+        let disk = Arc::new(self.hosts[at].disk.clone());
+        let mut claimed = storage::claim(disk, options).map_err(|error| error.to_string())?;
+        if is_alone && matches!(claimed.identity().standing, Standing::Waits { .. }) {
+            claimed.take_part(0, &BTreeMap::new()).map_err(|error| error.to_string())?;
+        }
+        let opened = claimed.open().map_err(|error| error.to_string())?;
+        let identity = opened.identity;
         if let Some(damage) = &opened.recovered.damage {
             let failure = Failure::new("no damage where none was done", damage.clone());
             self.failure.get_or_insert(failure);
@@ -234,6 +267,7 @@ impl World {
         ]])?;
         let config = NodeConfig {
             node: node_id(at),
+            owner: identity.owner(),
             voters: (0..self.hosts.len()).map(node_id).collect(),
             cluster_id: cluster_id.clone(),
             endpoint: Endpoint { node: node_id(at), host: "node".into(), port: 9092, rack: None },
@@ -264,6 +298,7 @@ impl World {
         let node = Node::new(config, opened.recovered, self.now(at))?;
         Ok(Live {
             node,
+            claimed,
             wal: opened.wal,
             segments: opened.segments,
             reader: opened.reader,
@@ -281,6 +316,7 @@ impl World {
         let host = &mut self.hosts[at];
         let Some(live) = host.starting.take() else { return };
         host.live = Some(live);
+        host.was_up = true;
         let life = host.life;
         self.net.listens(at, true);
         self.dial_all(at);
@@ -317,6 +353,26 @@ impl World {
                 let failure = Failure::new("the node stops only when its device fails", reason);
                 self.failure.get_or_insert(failure);
             }
+        }
+        self.on_death(at);
+    }
+
+    /// The disk becomes another one, and the process starts over on it.
+    fn start_over(&mut self, at: HostIndex, named: Option<(u32, BTreeMap<NodeId, DiskId>)>) {
+        let live = self.hosts[at].live.as_mut().expect("it runs");
+        let own = live.claimed.identity().disk.unwrap_or_default();
+        let done = match &named {
+            Some((replica, founders)) => live.claimed.take_part(*replica, founders),
+            None => live.claimed.renounce(own.successor(), false),
+        };
+        self.counters.count(if named.is_some() { "node: takes part" } else { "node: gave its place away" });
+        if done.is_err() {
+            // The process ends with that error; the next one begins where this one came to.
+            self.counters.count("node: its disk did not become another one");
+        }
+        if self.hosts[at].disk.crashed().is_none() {
+            let kind = self.crash_kind();
+            self.hosts[at].disk.crash(kind);
         }
         self.on_death(at);
     }
@@ -400,6 +456,10 @@ impl World {
     }
 
     fn on_reply(&mut self, at: HostIndex, token: Token, response: Response) {
+        if let Response::RemoveRaftVoter(response) = &response {
+            let is_ok = response.refusal.is_ok();
+            self.counters.count(if is_ok { "world: disk replaced" } else { "world: disk not replaced yet" });
+        }
         let Some(live) = &mut self.hosts[at].live else { return };
         let Some(id) = live.connection_of.remove(&token) else { return };
         let peer = live.peers.get_mut(&id).expect("an unanswered request has a peer");
@@ -539,6 +599,14 @@ impl World {
                 Effect::Reply { token, response } => self.on_reply(at, token, response),
                 Effect::Send { to, message } => self.send_to_peer(at, host_of(to), &message),
                 Effect::Stop(reason) => return self.on_stop(at, reason),
+                Effect::TakePart { replica, founders } => {
+                    return self.start_over(at, Some((replica, founders)));
+                }
+                Effect::GiveUp => return self.start_over(at, None),
+                Effect::HangUp(connection) => {
+                    self.on_closed(at, connection);
+                    self.net.close_node(connection, &mut self.queue);
+                }
                 Effect::Log(level, text) => self.note(at, level, &text),
                 Effect::Start { .. } | Effect::Status(..) => {}
             }

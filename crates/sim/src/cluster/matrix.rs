@@ -67,6 +67,7 @@ impl World {
         let mut world = World::with(dice, row.nodes, swarm, ids, topics, mutant);
         world.script = Some(Script::new(row, seed));
         world.peers.delay_micros_max = swarm.peer_delay_micros_max;
+        world.found();
         world
     }
 

@@ -75,7 +75,7 @@ fn status(port: u16, flags: &[&str]) -> (Value, Option<i32>) {
 }
 
 /// Asks until it tells so.
-fn status_until(port: u16, name: &str, is_so: bool) -> Value {
+pub fn status_until(port: u16, name: &str, is_so: bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (told, _) = status(port, &[]);
@@ -208,11 +208,18 @@ fn nodes_end_with_the_one_who_started_them() {
 
 /// One of three nodes that are started one by one, at a port for clients that the system gives.
 fn one_of_three(base: u16, directory: &Path, id: u16) -> Command {
+    let mut command = one_of_three_at(base, directory, id);
+    command.args(["--listen", "127.0.0.1:0", "--http", "off"]);
+    command
+}
+
+/// The same, without the addresses for clients and for the console.
+pub fn one_of_three_at(base: u16, directory: &Path, id: u16) -> Command {
     let voters: Vec<String> = (0..3).map(|at| format!("{}@127.0.0.1:{}", at + 1, base + at)).collect();
     let voters = format!("controller.quorum.voters={}", voters.join(","));
     let mut command = binary();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--http", "off", "--set", &voters])
+        .args(["serve", "--set", &voters])
         .args(["--set", &format!("node.id={id}"), "--data-dir"])
         .arg(directory.join(id.to_string()));
     command
@@ -288,11 +295,16 @@ fn a_node_that_comes_back_at_another_address_is_found() {
     consumer.wait().unwrap();
 }
 
+/// Of versions that know of no disks, and of a cluster that keeps the way back to them open.
 #[test]
 fn an_emptied_data_directory_is_sent_away() {
     let directory = tempfile::tempdir().unwrap();
     let base = free_ports();
-    let command = |id: u16| one_of_three(base, directory.path(), id);
+    let command = |id: u16| {
+        let mut command = one_of_three(base, directory.path(), id);
+        command.args(["--set", "sternpost.protocol.level.max=2"]);
+        command
+    };
     let (one, two) = (Node::spawn(command(1)), Node::spawn(command(2)));
     let three = Node::spawn(command(3));
     three.wait_for_lines("connected to node", 2);

@@ -7,6 +7,7 @@ mod http;
 mod limits;
 mod log_dirs;
 mod node;
+mod replaced;
 mod stop;
 mod words;
 mod wrong_use;

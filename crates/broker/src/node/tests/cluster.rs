@@ -4,6 +4,7 @@
 mod answers;
 mod catch_up;
 mod classes;
+mod disks;
 mod insync;
 mod levels;
 mod losses;
@@ -22,7 +23,10 @@ use crate::sample::batch;
 use bytes::Bytes;
 use consensus::Random;
 use model::job::{Job, JobId};
-use model::{BatchHeader, ErrorCode, Mono, NodeId, Now, RecordFacts, ShardId, StoredBatch, WallMs};
+use model::{
+    BatchHeader, DiskId, ErrorCode, Mono, NodeId, Now, Owner, RecordFacts, ShardId, StoredBatch, Waits,
+    WallMs,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,7 @@ enum Happening {
     Done { node: usize, life: u64, id: JobId, job: Box<Job> },
     Timer { node: usize, life: u64 },
     Dial { from: usize, to: usize },
+    Again { node: usize },
 }
 
 #[derive(Default)]
@@ -46,6 +51,8 @@ pub(super) struct Place {
     timer: Option<Mono>,
     /// The newest protocol level that its version of Sternpost speaks.
     level: Level,
+    /// Its disk, as the directory says.
+    owner: Owner,
 }
 
 pub(super) struct Cluster {
@@ -66,6 +73,7 @@ pub(super) struct Cluster {
     checkpoint_bytes: usize,
     catch_up_rate: u64,
     data_shards: u32,
+    hung_up: BTreeSet<ConnectionId>,
     /// Lines that nodes wrote, counted by their words.
     logged: BTreeMap<String, usize>,
     /// Which node may stop by itself, and why it did.
@@ -113,6 +121,7 @@ impl Cluster {
             checkpoint_bytes,
             catch_up_rate: 1 << 30,
             data_shards,
+            hung_up: BTreeSet::new(),
             logged: BTreeMap::new(),
             may_stop: None,
             stopped: None,
@@ -136,6 +145,7 @@ impl Cluster {
         let endpoint = Endpoint { node: id, host: format!("host{}", id.0), port: 9092, rack: None };
         let mut config = super::NodeConfig { node: id, endpoint, ..config() };
         config.level = self.places[at].level;
+        config.owner = self.places[at].owner.clone();
         config.voters = (1..=NODES as i32).map(NodeId).collect();
         config.seed = self.random.next_u64();
         config.data_shards = self.data_shards;
@@ -224,6 +234,16 @@ impl Cluster {
                     let words: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
                     *self.logged.entry(words).or_default() += 1;
                 }
+                Effect::TakePart { replica, founders } => {
+                    let disk = self.places[at].owner.disk;
+                    self.places[at].owner = Owner { disk, replica, waits: None, founders };
+                    self.after(1, Happening::Again { node: at });
+                }
+                Effect::GiveUp => {
+                    self.lose_disk(at, None);
+                    self.after(1, Happening::Again { node: at });
+                }
+                Effect::HangUp(connection) => drop(self.hung_up.insert(connection)),
                 Effect::Status(..) => {}
             }
         }
@@ -243,6 +263,7 @@ impl Cluster {
         self.now = self.now.max(at);
         let (Happening::Frame { to: node, .. }
         | Happening::Dial { from: node, .. }
+        | Happening::Again { node }
         | Happening::Done { node, .. }
         | Happening::Timer { node, .. }) = &happening;
         if self.paused.contains(node) {
@@ -272,6 +293,10 @@ impl Cluster {
                     self.places[node].timer = None;
                     self.step(node, Event::Timer);
                 }
+            }
+            Happening::Again { node } => {
+                self.kill(node);
+                self.start(node);
             }
             Happening::Dial { from, to } => {
                 let link = match (&self.places[to].node, self.cut.contains(&(from, to))) {
@@ -314,16 +339,19 @@ impl Cluster {
         token
     }
 
-    /// Asks and waits for the answer; none comes from a node that dies.
+    /// Asks and waits for the answer; none comes from a node that dies, or hangs up.
     pub(super) fn call(&mut self, at: usize, request: Request) -> Option<Response> {
         let life = self.places[at].life;
         self.places[at].node.as_ref()?;
+        let connection = ConnectionId(at as u64 + 10 * life);
         let token = self.ask(at, request);
         self.until("an answer", |cluster| {
             cluster.replies.contains_key(&token)
                 || cluster.places[at].node.is_none()
                 || cluster.places[at].life != life
+                || cluster.hung_up.contains(&connection)
         });
+        self.hung_up.remove(&connection);
         self.replies.remove(&token)
     }
 

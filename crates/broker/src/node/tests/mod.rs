@@ -234,6 +234,7 @@ pub const WAL_RESERVE_BYTES: u64 = 2 << 20;
 pub fn config() -> NodeConfig {
     NodeConfig {
         node: NodeId(1),
+        owner: model::Owner::default(),
         voters: vec![NodeId(1)],
         cluster_id: "test".into(),
         endpoint: Endpoint { node: NodeId(1), host: "localhost".into(), port: 9092, rack: None },
@@ -300,6 +301,9 @@ impl Harness {
                     Effect::Log(_, line) => self.logged.push(line),
                     Effect::Status(..) => {}
                     Effect::Send { .. } => unreachable!("a node of one has no peers"),
+                    Effect::HangUp(_) | Effect::TakePart { .. } | Effect::GiveUp => {
+                        unreachable!("its disk takes part")
+                    }
                 }
             }
             if self.held {

@@ -1,7 +1,7 @@
 //! The cluster's nodes: topics page by page, log directories, the metadata quorum, elections.
 
 use broker::request::*;
-use model::{ErrorCode, LeaderEpoch};
+use model::{DiskId, ErrorCode, LeaderEpoch};
 
 use super::topic::topic_metadata;
 use super::*;
@@ -11,12 +11,14 @@ use crate::message::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, RequestCursor, TopicRequest,
 };
 use crate::message::elect_leaders::{ElectLeadersRequest, TopicPartitions};
+use crate::message::remove_raft_voter::RemoveRaftVoterRequest;
 
 pub(super) fn round_trips(covered: &mut Covered) {
     covered.each::<DescribeTopicPartitionsRequest>(describe_topic_partitions);
     covered.each::<DescribeLogDirsRequest>(describe_log_dirs);
     covered.each::<DescribeQuorumRequest>(describe_quorum);
     covered.each::<ElectLeadersRequest>(elect_leaders);
+    covered.each::<RemoveRaftVoterRequest>(remove_raft_voter);
 }
 
 fn describe_topic_partitions(session: &mut Session, version: i16, values: &mut Values) {
@@ -123,17 +125,20 @@ fn quorum_request(topic: &str, partitions: &[i32]) -> DescribeQuorumRequest {
 }
 
 fn describe_quorum(session: &mut Session, version: i16, values: &mut Values) {
+    let voter = |values: &mut Values| QuorumVoter {
+        node: node(values),
+        address: values.option(|values| (text(values), values.uint16())),
+        log_end: values.int64().unsigned_abs() / 2,
+        caught_up_at_ms: values.option(|values| values.int64()),
+        disk: values.option(|values| DiskId::drawn(values.uuid().0)),
+    };
     let said = DescribeQuorumResponse {
         error: if values.coin() { ErrorCode::None } else { ErrorCode::NotController },
         leader: node(values),
         epoch: LeaderEpoch(values.int32()),
         high_watermark: values.int64().unsigned_abs() / 2,
-        voters: values.list(|values| QuorumVoter {
-            node: node(values),
-            address: values.option(|values| (text(values), values.uint16())),
-            log_end: values.int64().unsigned_abs() / 2,
-            caught_up_at_ms: values.option(|values| values.int64()),
-        }),
+        voters: values.list(voter),
+        observers: values.list(voter),
     };
     let read = exchange(session, version, &quorum_request("__cluster_metadata", &[0]), |request| {
         assert!(matches!(request, Request::DescribeQuorum(_)));
@@ -151,9 +156,12 @@ fn describe_quorum(session: &mut Session, version: i16, values: &mut Values) {
     assert_eq!((it.partition_index, it.error_code), (0, 0));
     assert!(version < 2 || it.error_message.is_none());
     assert_eq!((it.leader_id, it.leader_epoch), (said.leader.0, said.epoch.0));
-    assert_eq!((it.high_watermark as u64, it.observers.len()), (said.high_watermark, 0));
-    assert_eq!(it.current_voters.len(), said.voters.len());
-    for (it, said) in it.current_voters.iter().zip(&said.voters) {
+    assert_eq!(it.high_watermark as u64, said.high_watermark);
+    assert_eq!((it.current_voters.len(), it.observers.len()), (said.voters.len(), said.observers.len()));
+    let pairs = it.current_voters.iter().zip(&said.voters).chain(it.observers.iter().zip(&said.observers));
+    for (it, said) in pairs {
+        let disk = said.disk.filter(|_| version >= 2).unwrap_or_default();
+        assert_eq!(it.replica_directory_id.0, disk.0);
         assert_eq!((it.replica_id, it.log_end_offset as u64), (said.node.0, said.log_end));
         let caught_up = said.caught_up_at_ms.filter(|_| version >= 1).unwrap_or(-1);
         assert_eq!((it.last_fetch_timestamp, it.last_caught_up_timestamp), (-1, caught_up));
@@ -221,4 +229,25 @@ fn an_unknown_election_elects_nobody() {
     let codes: Vec<_> =
         read.replica_election_results[0].partition_result.iter().map(|it| it.error_code).collect();
     assert_eq!(codes, [ErrorCode::InvalidRequest.code(); 2]);
+}
+
+fn remove_raft_voter(session: &mut Session, version: i16, values: &mut Values) {
+    let message = RemoveRaftVoterRequest::arbitrary(values, version);
+    let said = RemoveRaftVoterResponse {
+        refusal: match values.coin() {
+            true => Refusal::OK,
+            false => Refusal::new(ErrorCode::VoterNotFound, text(values)),
+        },
+    };
+    let read = exchange(session, version, &message, |request| {
+        let Request::RemoveRaftVoter(it) = request else { panic!("{request:?}") };
+        assert_eq!(it.cluster_id.as_deref().unwrap_or(""), message.cluster_id.as_deref().unwrap_or(""));
+        assert_eq!(
+            (it.node.0, it.disk.unwrap_or_default().0),
+            (message.voter_id, message.voter_directory_id.0)
+        );
+        Response::RemoveRaftVoter(said.clone())
+    });
+    assert_eq!((read.throttle_time_ms, read.error_code), (0, said.refusal.code.code()));
+    assert_eq!(read.error_message.as_deref(), said.refusal.message.as_deref());
 }
