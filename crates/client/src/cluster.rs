@@ -125,16 +125,15 @@ impl Client {
         Ok(connection)
     }
 
-    /// A connection to whichever broker can be reached.
-    async fn any(&self) -> Result<Arc<Connection>, Error> {
+    /// A connection to whichever broker can be reached, but none of those that were tried; all that is tried here is one of them then.
+    async fn any_but(&self, tried: &mut Vec<Address>) -> Result<Arc<Connection>, Error> {
         let known = self.metadata();
-        let mut tried: Vec<&Address> = Vec::new();
         let mut why = String::new();
         for broker in known.brokers.values().chain(&self.0.config.bootstrap) {
-            if tried.contains(&broker) {
+            if tried.contains(broker) {
                 continue;
             }
-            tried.push(broker);
+            tried.push(broker.clone());
             match self.connection(broker).await {
                 Ok(connection) => return Ok(connection),
                 Err(Error::Connect { why: reason, .. } | Error::Disconnected { why: reason, .. }) => {
@@ -150,7 +149,7 @@ impl Client {
 
     /// Asks any broker.
     pub(crate) async fn ask_any<R: Request>(&self, request: &R) -> Result<(Address, R::Response), Error> {
-        let connection = self.any().await?;
+        let connection = self.any_but(&mut Vec::new()).await?;
         let answer = connection.ask(request, self.0.config.request_timeout).await?;
         Ok((connection.broker().clone(), answer))
     }
@@ -214,7 +213,17 @@ impl Client {
     ) -> Result<Arc<Metadata>, Error> {
         let all = topics.is_none();
         let request = MetadataRequest { topics, allow_auto_topic_creation: create, ..Default::default() };
-        let (_, answer) = self.ask_any(&request).await?;
+        let mut tried = Vec::new();
+        let mut connection = self.any_but(&mut tried).await?;
+        let answer = loop {
+            match connection.ask(&request, self.0.config.request_timeout).await {
+                // Whose disk takes no part yet sends its clients on like this.
+                Err(error @ Error::Disconnected { .. }) => {
+                    connection = self.any_but(&mut tried).await.map_err(|_| error)?;
+                }
+                other => break other?,
+            }
+        };
         let mut kept = locked(&self.0.metadata);
         let mut metadata = Metadata::clone(&kept);
         if all {

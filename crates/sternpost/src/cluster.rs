@@ -2,6 +2,7 @@
 //! stderr, one sentence with a hint for each error. And the word about the cluster itself.
 
 mod health;
+mod replace_node;
 mod status;
 
 use crate::output::Output;
@@ -25,6 +26,7 @@ pub struct Cluster {
 #[derive(Subcommand, Debug)]
 enum Verb {
     Status(status::Status),
+    ReplaceNode(replace_node::ReplaceNode),
 }
 
 /// Runs the verb.
@@ -35,6 +37,7 @@ pub fn run(word: &Cluster) -> Result<(), String> {
     block_on(async {
         match &word.verb {
             Verb::Status(verb) => status::run(verb).await,
+            Verb::ReplaceNode(verb) => replace_node::run(verb).await,
         }
     })
 }
@@ -103,6 +106,9 @@ pub fn sentence(error: &Error) -> String {
             "`sternpost topic list` shows those that do, `sternpost topic create` makes one"
         }
         Error::UnknownPartition { .. } => "`sternpost topic describe` shows its partitions",
+        Error::Disconnected { .. } => {
+            "its log says why; one whose disk takes no part yet sends its clients to the other nodes"
+        }
         Error::Unsupported { .. } => "it is too old for this word, or lacks this part of Kafka's API",
         _ => match error.code() {
             Some(ErrorCode::UnknownTopicOrPartition) => "`sternpost topic list` shows what there is",

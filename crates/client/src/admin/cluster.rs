@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use kafka::message::describe_cluster::DescribeClusterRequest;
 use kafka::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
-use kafka::message::describe_quorum::{DescribeQuorumRequest, RequestPartitionData, RequestTopicData};
-use kafka::wire::Str;
+use kafka::message::describe_quorum::{
+    DescribeQuorumRequest, ReplicaState, RequestPartitionData, RequestTopicData,
+};
+use kafka::message::remove_raft_voter::RemoveRaftVoterRequest;
+use kafka::wire::{Str, Uuid};
 
 use super::config::RESOURCE_TOPIC;
 use super::topic::only;
@@ -50,6 +53,8 @@ pub struct Quorum {
     pub high_watermark: i64,
     /// Voters, by id.
     pub voters: Vec<Voter>,
+    /// Disks that have no vote (yet), by their node's id.
+    pub observers: Vec<Voter>,
 }
 
 /// A voter of the metadata quorum.
@@ -57,10 +62,21 @@ pub struct Quorum {
 pub struct Voter {
     /// Node id.
     pub id: i32,
+    /// Its disk (KIP-853: directory); none when the cluster does not tell.
+    pub directory: Option<Uuid>,
     /// Offset behind the last entry that the leader knows it to have.
     pub log_end_offset: i64,
     /// Wall clock, ms, when it last had everything; -1: unknown.
     pub last_caught_up_ms: i64,
+}
+
+fn voter(state: &ReplicaState) -> Voter {
+    Voter {
+        id: state.replica_id,
+        directory: Some(state.replica_directory_id).filter(|id| !id.is_zero()),
+        log_end_offset: state.log_end_offset,
+        last_caught_up_ms: state.last_caught_up_timestamp,
+    }
 }
 
 impl Client {
@@ -123,22 +139,35 @@ impl Client {
             Err(Error::Unsupported { .. }) => return Ok(None),
             other => other?,
         };
-        let mut voters: Vec<Voter> = partition
-            .current_voters
-            .iter()
-            .map(|voter| Voter {
-                id: voter.replica_id,
-                log_end_offset: voter.log_end_offset,
-                last_caught_up_ms: voter.last_caught_up_timestamp,
-            })
-            .collect();
-        voters.sort_by_key(|voter| voter.id);
+        let states = |states: &[ReplicaState]| {
+            let mut voters: Vec<Voter> = states.iter().map(voter).collect();
+            voters.sort_by_key(|voter| voter.id);
+            voters
+        };
         Ok(Some(Quorum {
             leader_id: partition.leader_id,
             leader_epoch: partition.leader_epoch,
             high_watermark: partition.high_watermark,
-            voters,
+            voters: states(&partition.current_voters),
+            observers: states(&partition.observers),
         }))
+    }
+
+    /// Takes a node's disk out of the cluster (KIP-853). Asked once: whoever hears no answer looks at the quorum.
+    pub async fn remove_voter(&self, node: i32, directory: Option<Uuid>) -> Result<(), Error> {
+        let request = RemoveRaftVoterRequest {
+            cluster_id: None,
+            voter_id: node,
+            voter_directory_id: directory.unwrap_or(Uuid::ZERO),
+        };
+        let (broker, answer) = self.ask_any(&request).await?;
+        match answer.error_code {
+            0 => Ok(()),
+            code => {
+                let what = format!("remove disk {} of node {node}", request.voter_directory_id);
+                Err(Error::refused(&what, &broker, code, words(answer.error_message)))
+            }
+        }
     }
 
     /// Connects to a broker and learns its versions: it is there and answers.

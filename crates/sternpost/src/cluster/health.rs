@@ -1,7 +1,7 @@
 //! Is a cluster healthy, and may a node be taken down? Judged from what any client can see, so that it holds for every cluster that
 //! speaks Kafka's protocol: partitions with their replicas in sync, nodes that can be reached, the metadata quorum.
 
-use client::admin::Quorum;
+use client::admin::{Quorum, Voter};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,6 +118,15 @@ impl Cluster {
         tell("without a leader", |it| it.leader.is_none());
         tell("under-replicated", |it| it.in_sync.len() < it.replicas.len());
         tell("under min.insync.replicas", |it| it.in_sync.len() < it.in_sync_min);
+        for disk in self.quorum.iter().flat_map(|quorum| &quorum.observers) {
+            if let (Some(directory), true) = (disk.directory, self.is_away(disk.id)) {
+                ills.push(format!(
+                    "disk {directory} of node {id} takes no part: if the one before is lost for good, `sternpost cluster replace-node \
+                     {id}` gives its place to this one",
+                    id = disk.id
+                ));
+            }
+        }
         for voter in self.voters_behind() {
             ills.push(format!("voter {voter} of the metadata quorum is behind"));
         }
@@ -174,13 +183,19 @@ impl Cluster {
         });
         let quorum = self.quorum.as_ref().map(|quorum| {
             let behind = self.voters_behind();
+            let name = |voter: &Voter| voter.directory.map(|directory| directory.to_string());
+            let observers = quorum.observers.iter().map(|it| json!({"id": it.id, "directory": name(it)}));
             let voters = quorum.voters.iter().map(|voter| {
                 let lag = (quorum.high_watermark - voter.log_end_offset).max(0);
-                json!({"id": voter.id, "log_end_offset": voter.log_end_offset, "lag": lag, "behind": behind.contains(&voter.id)})
+                json!({
+                    "id": voter.id, "directory": name(voter), "log_end_offset": voter.log_end_offset, "lag": lag,
+                    "behind": behind.contains(&voter.id),
+                })
             });
             json!({
                 "leader": quorum.leader_id, "leader_epoch": quorum.leader_epoch,
                 "high_watermark": quorum.high_watermark, "voters": voters.collect::<Vec<_>>(),
+                "observers": observers.collect::<Vec<_>>(),
             })
         });
         let (counts, ills, stays) = (self.counts(), self.ills(), self.all_must_stay());
@@ -212,7 +227,6 @@ fn some(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use client::admin::Voter;
 
     fn partition(leader: Option<i32>, in_sync: &[i32], in_sync_min: usize) -> Partition {
         Partition {
@@ -236,11 +250,12 @@ mod tests {
     fn voters(ends: &[i64]) -> Option<Quorum> {
         let voter = |(at, end): (usize, &i64)| Voter {
             id: at as i32 + 1,
+            directory: None,
             log_end_offset: *end,
             last_caught_up_ms: -1,
         };
         let voters = ends.iter().enumerate().map(voter).collect();
-        Some(Quorum { leader_id: 1, leader_epoch: 4, high_watermark: 100, voters })
+        Some(Quorum { leader_id: 1, leader_epoch: 4, high_watermark: 100, voters, observers: Vec::new() })
     }
 
     #[test]
@@ -305,6 +320,19 @@ mod tests {
         // One that cannot be reached is no help, whatever the leader last heard of it.
         lame.nodes.get_mut(&2).unwrap().unreachable = Some("timed out".into());
         assert_eq!(lame.must_stay(1).as_deref(), Some(why));
+    }
+
+    #[test]
+    fn a_disk_that_waits_is_told_of_with_what_to_do() {
+        let mut lost = cluster(Vec::new());
+        lost.quorum = voters(&[100, 100, 100]);
+        lost.nodes.get_mut(&3).unwrap().unreachable = Some("the cluster does not list it".into());
+        let waits = Voter { id: 3, directory: Some(7.into()), log_end_offset: 0, last_caught_up_ms: -1 };
+        lost.quorum.as_mut().unwrap().observers = vec![waits];
+        assert!(lost.ills().iter().any(|ill| ill.contains("`sternpost cluster replace-node 3`")));
+        assert_eq!(lost.as_json()["quorum"]["observers"][0]["id"], 3);
+        lost.nodes.get_mut(&3).unwrap().unreachable = None;
+        assert!(lost.ills().is_empty(), "it was named and learns");
     }
 
     #[test]

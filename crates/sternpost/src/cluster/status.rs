@@ -123,6 +123,10 @@ fn as_text(seen: &Cluster) -> String {
         let voters = quorum.voters.iter().map(|it| format!("{} (lag {})", it.id, lag(it.log_end_offset)));
         let voters = voters.collect::<Vec<_>>().join(", ");
         text += &format!("metadata quorum led by {}: voters {voters}\n", quorum.leader_id);
+        for it in &quorum.observers {
+            let disk = it.directory.map_or("-".to_owned(), |directory| directory.to_string());
+            text += &format!("without a vote: disk {disk} of node {}\n", it.id);
+        }
     }
     let ills = seen.ills();
     text += &format!("healthy: {}\n", yes(ills.is_empty()));
