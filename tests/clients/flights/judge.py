@@ -18,7 +18,7 @@ class History:
     rows: list  # (key, rest) as in the row file; row number is seq modulo their count
     sent: int
     failed: int
-    acks: list  # (seq, partition, offset)
+    acks: list  # (seq, partition, offset); offset -1: the client was not told
     log: list  # rows of the fresh reader
     members: list  # one list of rows per group member, in the order they were read
     bounds: dict  # partition -> (low, high, committed)
@@ -78,12 +78,14 @@ def judge_log(h, f):
 
 
 def judge_acks(h, at, seen, f):
-    acked = set()
+    acked, partition_of = set(), {row[0]: partition for (partition, _), row in at.items()}
     for seq, partition, offset in h.acks:
         if seq in acked:
             f.add("acked_twice", f"row {seq}")
         acked.add(seq)
         if (partition, offset) in at and at[partition, offset][0] == seq:
+            continue
+        if offset == -1 and partition_of.get(seq) == partition:
             continue
         if seq in seen:
             f.add("wrong_offset", f"row {seq} was acknowledged at partition {partition} offset {offset}, and is elsewhere")

@@ -73,6 +73,18 @@ def wrong_offset(h):
     h.acks[7] = (seq, p, o + 1)
 
 
+def untold_and_lost(h):
+    """A row that was acknowledged without its offset is gone."""
+    seq, p, _ = h.acks[-1]
+    lost(h)
+    h.acks[-1] = (seq, p, -1)
+
+
+def untold_elsewhere(h):
+    seq, p, _ = h.acks[7]
+    h.acks[7] = (seq, (p + 1) % PARTITIONS, -1)
+
+
 def wrong_partition(h):
     seq, p, o = h.acks[7]
     h.acks[7] = (seq, (p + 1) % PARTITIONS, o)
@@ -147,7 +159,7 @@ def acked_twice(h):
 
 DOCTORED = {
     lost: "lost", lost_and_reused: "lost", duplicated: "duplicate", reordered: "reordered", wrong_offset: "wrong_offset",
-    wrong_partition: "wrong_offset", gap: "gap", content: "content", wrong_key: "content", phantom: "phantom", short_log: "end",
+    untold_and_lost: "lost", untold_elsewhere: "wrong_offset", wrong_partition: "wrong_offset", gap: "gap", content: "content", wrong_key: "content", phantom: "phantom", short_log: "end",
     group_lost: "group_lost", group_changed: "group_changed", idle_member: "idle_member", committed_back: "committed",
     committed_gone: "committed", failed: "failed", unfinished: "unfinished", acked_twice: "acked_twice",
 }
@@ -169,6 +181,11 @@ def selftest():
     findings, again = judge(good)
     ok = not findings.counts and again == 5
     print(f"{'good history':20} {'passes' if ok else f'WRONG: {findings.counts} read again {again}'}")
+    untold = copy.deepcopy(good)
+    untold.acks[7] = (*untold.acks[7][:2], -1)
+    findings, _ = judge(untold)
+    ok = ok and not findings.counts
+    print(f"{'untold offset':20} {'passes' if not findings.counts else f'WRONG: {findings.counts}'}")
     for doctor, kind in DOCTORED.items():
         h = copy.deepcopy(good)
         doctor(h)
