@@ -27,9 +27,20 @@ pub struct Members {
 
 impl Members {
     /// These vote; nobody learns.
-    pub fn of_voters(mut voters: Vec<u64>) -> Members {
-        voters.sort_unstable();
-        Members { voters, ..Members::default() }
+    pub fn of_voters(voters: Vec<u64>) -> Members {
+        Members::new(voters, Vec::new())
+    }
+
+    /// These vote, and those learn.
+    pub fn new(voters: Vec<u64>, learners: Vec<u64>) -> Members {
+        Members { voters, leaving: Vec::new(), learners }.in_order()
+    }
+
+    fn in_order(mut self) -> Members {
+        for list in [&mut self.voters, &mut self.leaving, &mut self.learners] {
+            list.sort_unstable();
+        }
+        self
     }
 
     /// Two sets of voters decide.
@@ -79,9 +90,7 @@ impl Members {
                 _ => return None,
             }
         }
-        for list in [&mut members.voters, &mut members.leaving, &mut members.learners] {
-            list.sort_unstable();
-        }
+        let members = members.in_order();
         let all = members.all();
         let is_whole = all.len() == codes.len() && !all.contains(&0) && !members.voters.is_empty();
         (is_whole && is_joint != members.leaving.is_empty()).then_some(members)
@@ -97,16 +106,8 @@ impl Members {
     }
 
     pub(crate) fn from_raft(state: &ConfState) -> Members {
-        let sorted = |ids: &[u64]| {
-            let mut ids = ids.to_vec();
-            ids.sort_unstable();
-            ids
-        };
-        Members {
-            voters: sorted(&state.voters),
-            leaving: sorted(&state.voters_outgoing),
-            learners: sorted(&state.learners),
-        }
+        let ConfState { voters, voters_outgoing, learners, .. } = state.clone();
+        Members { voters, leaving: voters_outgoing, learners }.in_order()
     }
 }
 

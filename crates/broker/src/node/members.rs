@@ -44,10 +44,8 @@ impl Node {
         if self.waiting.is_some() || self.catalog.level() < DISKS_NAMED {
             return None;
         }
-        let is_settled = |shard: &Shard| {
-            let wanted = self.replicas(shard.id).into_iter().map(|node| self.member(node)).collect();
-            shard.group.members() == Members::of_voters(wanted)
-        };
+        let is_settled =
+            |shard: &Shard| shard.group.members() == Members::of_voters(self.wanted_members(shard));
         let named = |node: &NodeId| Some((*node, self.named_disk(*node)?));
         let named: Option<BTreeMap<NodeId, DiskId>> = self.config.voters.iter().map(named).collect();
         named.filter(|_| self.shards.iter().filter(|shard| shard.is_here).all(is_settled))
@@ -58,6 +56,11 @@ impl Node {
         self.catalog.disks().named(node).map(|named| named.disk)
     }
 
+    /// The replicas that the catalogue wants a shard to have.
+    fn wanted_members(&self, shard: &Shard) -> Vec<u64> {
+        self.replicas(shard.id).into_iter().map(|node| self.member(node)).collect()
+    }
+
     /// The next step of a shard that this node serves towards the members that the catalogue wants; `None`: they are there, or a step is under
     /// way, or has to wait.
     fn next_members(&self, at: usize) -> Option<Members> {
@@ -66,8 +69,7 @@ impl Node {
         if now.is_joint() {
             return None;
         }
-        let wanted: BTreeSet<u64> =
-            self.replicas(shard.id).into_iter().map(|node| self.member(node)).collect();
+        let wanted = self.wanted_members(shard);
         let older = |id: &u64| {
             let node = node_of(*id);
             wanted
@@ -91,19 +93,13 @@ impl Node {
         let voters: Vec<u64> = stay.chain(ready).collect();
         let missing =
             wanted.iter().copied().filter(|id| !now.voters.contains(id) && !now.learners.contains(id));
-        let learners: Vec<u64> = behind.iter().copied().chain(missing).collect();
-        let next = Members { learners: sorted(learners), ..Members::of_voters(voters) };
+        let next = Members::new(voters, behind.iter().copied().chain(missing).collect());
         (next != now).then_some(next)
     }
 }
 
-fn sorted(mut ids: Vec<u64>) -> Vec<u64> {
-    ids.sort_unstable();
-    ids
-}
-
 /// A replica as a person reads it.
-pub(super) fn replica_words(id: u64) -> String {
+fn replica_words(id: u64) -> String {
     let node = node_of(id).map_or(-1, |node| node.0);
     match replica_of(id) {
         0 => format!("node {node}"),

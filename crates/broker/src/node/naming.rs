@@ -39,10 +39,7 @@ pub(super) struct Naming {
 impl Node {
     /// Another node's disk waits.
     pub(super) fn on_wait(&mut self, now: Now, from: NodeId, wait: Wait, out: &mut Vec<Effect>) {
-        if let Some(named) = self.catalog.disks().named(from).filter(|named| named.disk == wait.disk) {
-            let message = PeerMessage::Named { disk: named.disk, replica: named.replica };
-            out.push(Effect::Send { to: from, message });
-        }
+        self.tell_named(from, |named| named.disk == wait.disk, out);
         self.naming.taking_part.remove(&from);
         self.naming.waiting.insert(from, (wait, now.mono));
     }
@@ -51,10 +48,19 @@ impl Node {
     pub(super) fn on_takes_part(&mut self, from: NodeId, own: Named, out: &mut Vec<Effect>) {
         self.naming.waiting.remove(&from);
         self.naming.taking_part.insert(from, own);
-        if let Some(named) = self.catalog.disks().named(from).filter(|named| named.replica > own.replica) {
-            let message = PeerMessage::Named { disk: named.disk, replica: named.replica };
-            out.push(Effect::Send { to: from, message });
+        self.tell_named(from, |named| named.replica > own.replica, out);
+    }
+
+    /// Tells a node which of its disks is named, where that is news for it.
+    fn tell_named(&self, to: NodeId, is_news: impl Fn(&Named) -> bool, out: &mut Vec<Effect>) {
+        if let Some(Named { disk, replica }) = self.catalog.disks().named(to).filter(is_news) {
+            out.push(Effect::Send { to, message: PeerMessage::Named { disk, replica } });
         }
+    }
+
+    /// This node's own disk, if that has an id.
+    pub(super) fn own_disk(&self) -> Option<Named> {
+        self.config.owner.disk.map(|disk| Named { disk, replica: self.config.owner.replica })
     }
 
     /// Another node says which disk of this one is named.
@@ -95,9 +101,8 @@ impl Node {
     }
 
     fn to_be_named(&self, node: NodeId) -> Option<Named> {
-        let own = self.config.owner.disk.map(|disk| Named { disk, replica: self.config.owner.replica });
         match self.catalog.disks().named(node) {
-            None if node == self.config.node => own,
+            None if node == self.config.node => self.own_disk(),
             None => {
                 let founder =
                     self.config.owner.founders.get(&node).map(|disk| Named { disk: *disk, replica: 0 });
@@ -152,26 +157,26 @@ impl Node {
                 self.propose_name(request.node, named, Some(then));
                 (Refusal::OK, vec![0])
             }
-            Err((code, why)) => (Refusal::new(code, why), Vec::new()),
+            Err(refusal) => (refusal, Vec::new()),
         };
         let response = Response::RemoveRaftVoter(RemoveRaftVoterResponse { refusal });
         self.gather(token, response, open, Some(now.mono.plus(REPLACE_TIMEOUT)), out);
     }
 
     /// The disk that would follow the one that a request names.
-    fn successor(&self, request: &RemoveRaftVoter) -> Result<Named, (ErrorCode, String)> {
+    fn successor(&self, request: &RemoveRaftVoter) -> Result<Named, Refusal> {
         let node = request.node;
         if let Some(reason) = &self.frozen {
-            return Err((ErrorCode::KafkaStorageError, reason.clone()));
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, reason.clone()));
         }
         if request.cluster_id.as_ref().is_some_and(|id| *id != self.config.cluster_id) {
             let why = format!("this is cluster {}", self.config.cluster_id);
-            return Err((ErrorCode::InconsistentClusterId, why));
+            return Err(Refusal::new(ErrorCode::InconsistentClusterId, why));
         }
         if !self.config.voters.contains(&node) {
             let nodes: Vec<String> = self.config.voters.iter().map(|node| node.0.to_string()).collect();
             let why = format!("there is no node {}; this cluster's are {}", node.0, nodes.join(", "));
-            return Err((ErrorCode::VoterNotFound, why));
+            return Err(Refusal::new(ErrorCode::VoterNotFound, why));
         }
         let before = self.catalog.disks().named(node);
         if before.map(|named| named.disk) != request.disk {
@@ -179,18 +184,18 @@ impl Node {
                 Some(named) => format!("disk {} takes part for node {}", named.disk, node.0),
                 None => format!("no disk was named yet for node {}", node.0),
             };
-            return Err((ErrorCode::VoterNotFound, why));
+            return Err(Refusal::new(ErrorCode::VoterNotFound, why));
         }
         let Some(wait) = self.waiting_disk(node) else {
             let why = format!(
                 "no disk of node {} waits to take a place: start that node on an empty data directory first",
                 node.0
             );
-            return Err((ErrorCode::InvalidRequest, why));
+            return Err(Refusal::new(ErrorCode::InvalidRequest, why));
         };
         let replica = before.map_or(0, |named| named.replica) + 1;
         if replica > REPLICA_MAX {
-            return Err((ErrorCode::InvalidRequest, "a node has only so many disks in its life".into()));
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "a node has only so many disks in its life"));
         }
         Ok(Named { disk: wait.disk, replica })
     }

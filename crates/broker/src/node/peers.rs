@@ -6,7 +6,6 @@
 use super::losses::Losses;
 use super::pace::{DISK_STALL, is_slow};
 use super::{Node, NodeConfig, Timer};
-use crate::disks::Named;
 use crate::event::{Effect, LogLevel};
 use crate::level::Level;
 use crate::peer::{Beat, Led, Link, PeerMessage, node_of, raft_id, replica_of};
@@ -121,6 +120,11 @@ impl Node {
     /// A node of one: nobody else votes, answers are current by themselves.
     pub(super) fn is_alone(&self) -> bool {
         self.peers.others.is_empty()
+    }
+
+    /// The other nodes of the cluster.
+    pub(super) fn others(&self) -> impl Iterator<Item = &NodeId> {
+        self.config.voters.iter().filter(|node| **node != self.config.node)
     }
 
     /// The raft id of the replica with which a node takes part, as far as this node's catalogue knows.
@@ -429,7 +433,7 @@ impl Node {
                 .map(|average| average.as_micros().try_into().unwrap_or(u32::MAX)),
             level: self.config.level,
             leaderless: self.shards.iter().filter_map(leaderless).collect(),
-            disk: self.config.owner.disk.map(|disk| Named { disk, replica: self.config.owner.replica }),
+            disk: self.own_disk(),
         };
         let message = PeerMessage::Beat(Box::new(beat));
         out.extend(self.peers.others.keys().map(|to| Effect::Send { to: *to, message: message.clone() }));

@@ -47,12 +47,12 @@ impl Node {
 
     /// What this node's catalogue and its ears know of disks.
     pub(super) fn add_disks(&self, quorum: &mut DescribeQuorumResponse) {
-        for voter in &mut quorum.voters {
-            let named = self.catalog.disks().named(voter.node);
-            let votes = self.shards[0].group.voters().contains(&self.member(voter.node));
-            voter.disk = named.filter(|_| votes).map(|named| named.disk);
-        }
         let metadata = &self.shards[0];
+        let voters = metadata.group.voters();
+        let votes = |node| voters.contains(&self.member(node));
+        for voter in &mut quorum.voters {
+            voter.disk = self.named_disk(voter.node).filter(|_| votes(voter.node));
+        }
         let observer = |node, disk| {
             let progress = metadata.group.progress();
             let own = progress.iter().find(|(id, _)| *id == self.member(node));
@@ -65,13 +65,13 @@ impl Node {
             }
         };
         let learns = |node: &NodeId| {
-            let named = self.catalog.disks().named(*node)?;
-            (!metadata.group.voters().contains(&self.member(*node))).then(|| observer(*node, named.disk))
+            let disk = self.named_disk(*node)?;
+            (!votes(*node)).then(|| observer(*node, disk))
         };
         let waits = |node: &NodeId| {
             let wait = self.waiting_disk(*node)?;
-            let is_named = self.catalog.disks().named(*node).is_some_and(|named| named.disk == wait.disk);
-            (!is_named).then(|| QuorumVoter { log_end: 0, ..observer(*node, wait.disk) })
+            (self.named_disk(*node) != Some(wait.disk))
+                .then(|| QuorumVoter { log_end: 0, ..observer(*node, wait.disk) })
         };
         let nodes = &self.config.voters;
         quorum.observers = nodes.iter().flat_map(|node| [learns(node), waits(node)]).flatten().collect();

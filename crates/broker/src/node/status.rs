@@ -61,17 +61,17 @@ impl Node {
 
     /// A sentence for each other node that does not take part.
     fn nodes_away(&self) -> Vec<String> {
-        let others = self.config.voters.iter().filter(|node| **node != self.config.node);
-        let away = others.filter(|node| !self.is_up(**node)).map(|node| match self.endpoint_of(*node) {
-            _ if self.waiting_disk(*node).is_some() => {
-                format!(
-                    "node {id} waits: its disk takes no part (`sternpost cluster replace-node {id}`)",
-                    id = node.0
-                )
-            }
-            None => format!("node {} is not heard", node.0),
-            Some(_) => format!("node {} is heard and not ready: it starts or stops", node.0),
-        });
+        let away =
+            self.others().filter(|node| !self.is_up(**node)).map(|node| match self.endpoint_of(*node) {
+                _ if self.waiting_disk(*node).is_some() => {
+                    format!(
+                        "node {id} waits: its disk takes no part (`sternpost cluster replace-node {id}`)",
+                        id = node.0
+                    )
+                }
+                None => format!("node {} is not heard", node.0),
+                Some(_) => format!("node {} is heard and not ready: it starts or stops", node.0),
+            });
         away.collect()
     }
 

@@ -623,7 +623,7 @@ impl Node {
             CatalogChange::ShardsAdded => self.on_shards_added(out),
             CatalogChange::TopicsGone(topics) => self.on_topics_gone(&topics, out),
             CatalogChange::Level => self.on_level(out),
-            // Nobody names one yet.
+            // Whoever leads shards looks every second (`mind_members`).
             CatalogChange::DiskNamed(_) => {}
         }
     }

@@ -68,8 +68,7 @@ impl Node {
             heard: waiting.others.iter().filter_map(heard).collect(),
         };
         let message = PeerMessage::Wait(Box::new(wait));
-        let others = self.config.voters.iter().filter(|node| **node != self.config.node);
-        out.extend(others.map(|to| Effect::Send { to: *to, message: message.clone() }));
+        out.extend(self.others().map(|to| Effect::Send { to: *to, message: message.clone() }));
         if self.is_alone() {
             self.take_part(0, out);
         }
@@ -91,8 +90,7 @@ impl Node {
         let waiting = self.waiting.as_ref()?;
         let disk = self.config.owner.disk.unwrap_or_default();
         let takes_part = |node: &NodeId| waiting.others.get(node).is_some_and(|it| it.takes_part.is_some());
-        let others = || self.config.voters.iter().filter(|node| **node != self.config.node);
-        if others().any(takes_part) {
+        if self.others().any(takes_part) {
             return Some(match self.config.owner.waits.and_then(|waits| waits.replaces) {
                 Some(_) => format!("its damaged disk is being replaced by itself, empty, as disk {disk}"),
                 None => format!(
@@ -102,7 +100,8 @@ impl Node {
                 ),
             });
         }
-        let silent = others().filter(|node| waiting.others.get(*node).is_none_or(|it| it.waits.is_none()));
+        let silent =
+            self.others().filter(|node| waiting.others.get(*node).is_none_or(|it| it.waits.is_none()));
         let silent: Vec<String> = silent.map(|node| node.0.to_string()).collect();
         Some(match silent.as_slice() {
             [] => format!("its disk {disk} is new: a new cluster begins"),
