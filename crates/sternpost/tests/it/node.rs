@@ -244,22 +244,31 @@ impl Client {
 
     /// Sends a request and reads its answer.
     pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        self.ask_or_end(request, version).expect("an answer")
+    }
+
+    /// The same; `None` when the connection ends before the answer.
+    fn ask_or_end<R: Request>(&mut self, request: &R, version: i16) -> Option<R::Response> {
         let sent = self.send(request, version);
-        let (id, answer) =
-            decode_response::<R>(self.receive().expect("an answer"), version).expect("a whole answer");
+        let (id, answer) = decode_response::<R>(self.receive()?, version).expect("a whole answer");
         assert_eq!(id, sent);
-        answer
+        Some(answer)
     }
 
     /// Metadata of one topic (created when missing), or of none.
     pub fn metadata(&mut self, topic: Option<&str>) -> MetadataResponse {
+        self.metadata_or_end(topic).expect("an answer")
+    }
+
+    /// The same; `None` when the connection ends before the answer.
+    pub fn metadata_or_end(&mut self, topic: Option<&str>) -> Option<MetadataResponse> {
         let topics = topic.map(|name| MetadataRequestTopic { name: Some(name.into()), ..Default::default() });
         let request = MetadataRequest {
             topics: Some(topics.into_iter().collect()),
             allow_auto_topic_creation: true,
             ..Default::default()
         };
-        self.ask(&request, 9)
+        self.ask_or_end(&request, 9)
     }
 
     /// Makes a topic and waits until it can be used.

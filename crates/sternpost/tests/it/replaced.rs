@@ -92,9 +92,16 @@ impl Three {
         (text(output.stdout), text(output.stderr))
     }
 
+    /// A new cluster is healthy a little before its catalogue names the disks.
     fn disk_of_third(&self) -> String {
-        let told = self.healthy();
-        told["quorum"]["voters"][2]["directory"].as_str().expect("it has an id").to_owned()
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let told = self.healthy();
+            if let Some(disk) = told["quorum"]["voters"][2]["directory"].as_str() {
+                return disk.to_owned();
+            }
+            assert!(Instant::now() < deadline, "node 3's disk is not named: {told}");
+        }
     }
 
     fn waits(&self, id: u16) {
