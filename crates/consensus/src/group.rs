@@ -170,9 +170,7 @@ impl Group {
         if self.halt.is_some() || !self.needs_ticks() {
             return;
         }
-        if self.installing() {
-            self.node.raft.election_elapsed = 0;
-        }
+        self.wait_while_installing();
         self.forget_early_votes();
         if self.node.tick() && self.node.raft.state != StateRole::Leader {
             self.draw_timeout();
@@ -477,6 +475,8 @@ impl Group {
     fn hold(&mut self, ready: &mut Ready, mut promising: Vec<RaftMessage>) {
         let early = self.leak(&mut promising);
         self.translate(early, &mut ready.send);
+        let (free, mut promising) = self.part_pre_votes(promising);
+        self.translate(free, &mut ready.send);
         let number = ready.number;
         if ready.needs_persist() {
             let installed = ready.install.as_ref().map(|snapshot| snapshot.index.0);

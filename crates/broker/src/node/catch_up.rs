@@ -273,6 +273,15 @@ impl Node {
         !self.catch_up.installs.is_empty() || !self.catch_up.finishing.is_empty()
     }
 
+    /// Whether a checkpoint would bring a state that is being installed any further.
+    pub(super) fn has_caught_up_some(&self) -> bool {
+        self.catch_up.installs.values().any(|install| {
+            install.is_complete()
+                || !install.outdated.is_empty()
+                || install.pulled.values().any(|batches| !batches.is_empty())
+        })
+    }
+
     /// Where the records of a partition end on this node's disk; `None` when there are none.
     fn held_end(&self, at: usize, id: &PartitionId) -> Option<Offset> {
         match self.shards[at].partitions.get(id) {

@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) unflushed_bytes: usize,
     /// Finished ones.
     pub(super) total: u64,
+    /// What the log held when the last one had let go what it could, bytes.
+    pub(super) left_held: u64,
     /// Why the last one failed.
     pub(super) trouble: Option<String>,
     /// Wait before the next try.
@@ -86,14 +88,24 @@ impl Node {
             return; // the clean one comes when nothing is pending; with memory full that needs this one first
         }
         let full = state.unflushed_bytes >= self.config.checkpoint_bytes
-            || self.wal.held >= self.config.wal_held_bytes_max
+            || self.wal.held >= self.held_bytes_due()
             // Proposals wait for room in memory: whatever the sizes are set to, this must make some.
             || self.is_tail_full()
             // Nothing else gives space back.
             || state.frees_space && (self.refuses_records() || self.wal.wanted > 0);
-        let ahead = || self.shards.iter().any(Shard::is_ahead_of_checkpoint) || self.is_catching_up();
+        let ahead = || self.shards.iter().any(Shard::is_ahead_of_checkpoint) || self.has_caught_up_some();
         if (full || state.is_due) && (state.is_needed || ahead()) {
             self.start_checkpoint(now, false, out);
+        }
+    }
+
+    /// What the log may hold before a checkpoint is to make some of it needless. What a shard needs that waits for its records stays
+    /// through every checkpoint: then the next one has to wait until there is more.
+    fn held_bytes_due(&self) -> u64 {
+        let max = self.config.wal_held_bytes_max;
+        match self.checkpoint.left_held {
+            left if left >= max => left.saturating_add(max / 2),
+            _ => max,
         }
     }
 

@@ -358,7 +358,7 @@ impl Node {
                 self.look_for_wanted_room();
             }
             Ok(Done::Recycle { room, held }) => {
-                (self.wal.room, self.wal.held) = (room, held);
+                (self.wal.room, self.wal.held, self.checkpoint.left_held) = (room, held, held);
                 self.look_for_wanted_room();
             }
             Ok(Done::Checkpoint { changed }) => self.on_checkpoint(now, id, changed, out),

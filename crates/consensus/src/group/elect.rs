@@ -2,6 +2,7 @@
 
 use super::Group;
 use crate::{Body, Message};
+use raft::eraftpb::{Message as RaftMessage, MessageType};
 use raft::{INVALID_ID, StateRole};
 
 /// Ticks for which a request for a vote may be earlier than this replica's own evidence that the leader is gone. As if the
@@ -97,6 +98,36 @@ impl Group {
             && self.leader().is_some()
         {
             self.early_votes.insert(message.from, (message.clone(), EARLY_VOTE_TICKS));
+        }
+    }
+
+    /// Answers to pre-votes, and the rest. Such an answer promises nothing, so no disk is waited for. That of a replica which installs a
+    /// state must not wait: the records of the state may be where nobody knows any more that they are committed, and what tells that node
+    /// is this answer. (Who asks waits: raft wants the log of a candidate to be durable.)
+    pub(super) fn part_pre_votes(&self, messages: Vec<RaftMessage>) -> (Vec<RaftMessage>, Vec<RaftMessage>) {
+        let is_free =
+            |message: &RaftMessage| message.get_msg_type() == MessageType::MsgRequestPreVoteResponse;
+        let (mut free, rest): (Vec<RaftMessage>, Vec<RaftMessage>) = messages.into_iter().partition(is_free);
+        for given in free.iter_mut().filter(|message| !message.reject) {
+            // raft tells it to whom it refuses only.
+            (given.commit, given.commit_term) = self.node.raft.raft_log.commit_info();
+        }
+        (free, rest)
+    }
+
+    /// A replica that installs a state does not stand for election. It forgets a leader that it has not heard for an election timeout, as
+    /// any other would: only then does raft answer those who stand.
+    pub(super) fn wait_while_installing(&mut self) {
+        if !self.installing() {
+            return;
+        }
+        let raft = &mut self.node.raft;
+        if raft.election_elapsed + 1 < raft.election_timeout() {
+            return; // raft starts no election before that
+        }
+        raft.election_elapsed = 0;
+        if raft.state == StateRole::Follower {
+            raft.leader_id = INVALID_ID;
         }
     }
 

@@ -113,6 +113,64 @@ fn a_vote_that_was_asked_for_early_is_given_when_the_filter_opens() {
     }
 }
 
+/// The leader is gone, one of the two others installs a state, and the other one does not know that what the state speaks of is committed:
+/// it has the records that the first one waits for. (`sim --world three --seed 1875` once.)
+#[test]
+fn a_replica_that_installs_a_state_tells_who_stands_what_is_committed() {
+    let mut trio = Trio::with(3, false);
+    trio.at(1).campaign();
+    trio.run();
+    trio.cut = vec![3];
+    for name in ["a", "b"] {
+        propose(trio.at(1), name);
+        trio.run();
+    }
+    assert_eq!([trio.applied[0].len(), trio.applied[1].len()], [2, 1]);
+    let (index, term) = (trio.at(1).applied(), Term(1));
+    trio.at(1).compact(index);
+    trio.at(1).unreachable(3);
+    (trio.cut, trio.links) = (Vec::new(), vec![(1, 3)]);
+    trio.tick(1);
+    let snapshot = Snapshot { index, term, members: vec![1, 2, 3], state: Bytes::from_static(b"a,b") };
+    trio.at(1).send_snapshot(3, &snapshot);
+    let sent = std::iter::from_fn(|| trio.at(1).ready()).flat_map(|ready| ready.send);
+    let mut states = sent.filter(|message| matches!(message.body, Body::Snapshot(_))).collect::<Vec<_>>();
+    trio.at(3).step(states.pop().unwrap()).unwrap();
+    let round = trio.at(3).ready().unwrap();
+    assert!(round.install.is_some());
+    // Nothing tells it that its leader is gone: only that it hears nothing.
+    let timeout = trio.at(3).config().election_ticks;
+    for _ in 0..=timeout {
+        trio.at(3).tick();
+    }
+    assert_eq!((trio.at(3).leader(), trio.at(3).role()), (None, Role::Follower), "it stands for nothing");
+    trio.at(2).open_vote_filter(1);
+    trio.at(2).campaign();
+    let asks = trio.at(2).ready().unwrap().send.into_iter().find(|message| message.to == 3);
+    trio.at(3).step(asks.unwrap()).unwrap();
+    let mut says = trio.at(3).ready().unwrap().send;
+    let answer = says.pop().expect("a pre-vote waits for no disk");
+    assert!(matches!(answer.body, Body::VoteResponse { pre: true, reject: false, .. }), "{answer:?}");
+    trio.at(2).step(answer).unwrap();
+    assert_eq!(trio.at(2).committed(), index);
+    // The vote itself is not given before the state is durable.
+    while let Some(ready) = trio.at(2).ready() {
+        trio.at(2).on_persisted(ready.number);
+        for message in ready.send.into_iter().filter(|message| message.to == 3) {
+            trio.at(3).step(message).unwrap();
+        }
+    }
+    let mut last = round.number;
+    while let Some(ready) = trio.at(3).ready() {
+        assert!(ready.send.is_empty(), "{:?}", ready.send);
+        last = ready.number;
+    }
+    trio.at(3).on_persisted(last);
+    (trio.cut, trio.links) = (vec![1], Vec::new());
+    trio.run();
+    assert!(trio.at(2).is_settled_leader());
+}
+
 /// What an operator counts: who asked for votes unasked, and how often leadership moved.
 #[test]
 fn elections_and_hand_overs_are_told_apart() {

@@ -108,6 +108,30 @@ fn who_is_written_to_faster_than_it_fetches_catches_up() {
     assert!(c.logged.keys().any(|words| words.contains("clients write nearly as fast")), "{:?}", c.logged);
 }
 
+/// The log holds more than it should, because of what waits for its records: checkpoints that change nothing would only cost.
+#[test]
+fn no_checkpoint_is_made_while_records_are_waited_for() {
+    let mut c = Cluster::with(2070, 3000);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 1), Some(ErrorCode::None));
+    c.kill(2);
+    for mark in 0..60 {
+        assert_eq!(c.write("a", 0, (9, mark as i32), mark), mark);
+    }
+    c.lost = Some(|_, message| matches!(message, PeerMessage::Pull(_)));
+    c.start(2);
+    c.until("it begins", |c| c.logged.keys().any(|words| words.contains("installing a state")));
+    c.run_for(Duration::from_secs(1));
+    c.places[2].node.as_mut().expect("it runs").config.wal_held_bytes_max = 0;
+    let made = |c: &Cluster| c.places[2].node.as_ref().expect("it runs").checkpoint.total;
+    let before = made(&c);
+    c.run_for(Duration::from_secs(10));
+    assert!(c.places[2].node.as_ref().expect("it runs").is_catching_up());
+    assert!(made(&c) <= before + 2, "{} checkpoints for nothing", made(&c) - before);
+    c.lost = None;
+    c.until("it has all", |c| c.places[2].held() == 60);
+}
+
 /// A topic that is deleted while a node still wants its records: they are nowhere any more, and the node goes on without.
 #[test]
 fn a_topic_deleted_meanwhile_is_not_waited_for() {
