@@ -15,7 +15,6 @@ use broker::level::{DISKS_NAMED, Levels};
 use broker::request::Endpoint;
 use broker::{Node, NodeConfig, Status};
 use kafka::session::SessionConfig;
-use model::job::Recovered;
 use model::{DiskId, NodeId, TopicId};
 use std::collections::BTreeMap;
 use std::io;
@@ -159,7 +158,7 @@ impl Server {
         let options = Options { cluster, node: node_id, disk: fresh, wal: WalSizes::default(), mutant: None };
         let is_alone = settings.voters.len() <= 1;
         // Recovery reads and syncs for a while: not on a thread that serves sockets.
-        let (claimed, opened) = blocking(move || {
+        let (claimed, mut opened) = blocking(move || {
             let mut claimed = storage::claim(disk, options)?;
             if is_alone && matches!(claimed.identity().standing, Standing::Waits { .. }) {
                 claimed.take_part(claimed.identity().replica, &BTreeMap::new())?; // there is nobody to ask
@@ -171,16 +170,16 @@ impl Server {
         for note in &opened.recovered.notes {
             tracing::info!("recovery: {note}");
         }
-        let (mut identity, mut recovered) = (opened.identity, opened.recovered);
-        if !is_alone {
-            wait_if_damaged(&mut identity, &mut recovered);
+        if let Some(damage) = (!is_alone).then(|| opened.wait_if_damaged()).flatten() {
+            tracing::error!("the log is damaged: {damage}; the disk comes back as its node's next one");
         }
+        let identity = opened.identity;
         let waits = matches!(identity.standing, Standing::Waits { .. });
         let cluster_id = TopicId(identity.cluster).base64();
         let endpoint = endpoint(&settings, node_id, address);
         let clock = Clock::default();
         let config = node_config(&settings, &identity, endpoint.clone())?;
-        let node = Node::new(config, recovered, clock.now())?;
+        let node = Node::new(config, opened.recovered, clock.now())?;
         let driver = Arc::new(Driver::new(clock));
         let outcome = driver.outcome();
         let counters = Arc::new(Counters::default());
@@ -302,31 +301,12 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| error.to_string())
 }
 
-/// A disk whose log is damaged is to come back empty, as the next replica of its node. Nothing is touched before the cluster has named
-/// it so; a disk without an id stays readable.
-fn wait_if_damaged(identity: &mut Identity, recovered: &mut Recovered) {
-    if let (Some(damage), Some(disk)) = (&recovered.damage, identity.disk) {
-        tracing::error!(
-            "the log is damaged: {damage}; this disk is to come back empty, as the next replica of its node"
-        );
-        identity.disk = Some(disk.successor());
-        identity.standing = Standing::Waits { replaces: Some(disk) };
-        *recovered = Recovered::default();
-    }
-}
-
 /// Makes of a disk what it is to be from the next start on.
 fn give_way<D: Disk>(mut claimed: Claimed<D>, ended: Ended) -> Result<(), OpenError> {
-    let Identity { disk, standing, .. } = *claimed.identity();
     match ended {
         Ended::Stopped => Ok(()),
-        Ended::TakesPart { replica, founders } => {
-            if let (Standing::TakesPart, Some(disk)) = (standing, disk) {
-                claimed.renounce(disk.successor(), true)?; // its log was damaged
-            }
-            claimed.take_part(replica, &founders)
-        }
-        Ended::GivesUp => claimed.renounce(disk.unwrap_or_default().successor(), false),
+        Ended::TakesPart { replica, founders } => claimed.take_part(replica, &founders),
+        Ended::GivesUp => claimed.give_up(),
     }
 }
 

@@ -174,6 +174,7 @@ impl SimDisk {
             Harm::Bit => "disk: durable bit rotten",
             Harm::Cut => "disk: file cut",
             Harm::Gone => "disk: file gone",
+            Harm::Head => "disk: head of a file damaged",
         });
         Some(harmed)
     }

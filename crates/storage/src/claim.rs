@@ -46,17 +46,28 @@ impl<D: Disk> Claimed<D> {
     }
 
     /// The cluster named it, or begins with it and these others: from now on it takes part as this replica of its node. Durable when this
-    /// returns.
+    /// returns. One that took part so far was found damaged: it is emptied first.
     ///
     /// # Errors
     /// The device's or the file system's; it waits still, or takes part at the next start.
     pub fn take_part(&mut self, replica: u32, founders: &BTreeMap<NodeId, DiskId>) -> Result<(), OpenError> {
+        if let (Standing::TakesPart, Some(disk)) = (self.identity.standing, self.identity.disk) {
+            self.renounce(disk.successor(), true)?;
+        }
         let mut named = Identity { replica, standing: Standing::TakesPart, ..self.identity };
         let mut others = founders.iter().map(|(node, disk)| (*node, *disk));
         named.founders = std::array::from_fn(|_| others.next());
         identity::store(&*self.disk, &named)?;
         self.identity = named;
         Ok(())
+    }
+
+    /// Another disk has its place: it gives up what is on it, and waits.
+    ///
+    /// # Errors
+    /// As of `renounce`.
+    pub fn give_up(&mut self) -> Result<(), OpenError> {
+        self.renounce(self.identity.disk.unwrap_or_default().successor(), false)
     }
 
     /// Gives up what is on it: it waits under another id, whatever happens from here on. `takes_over`: to take its own place as the next

@@ -114,6 +114,19 @@ impl std::convert::From<JobError> for OpenError {
     }
 }
 
+impl<D: Disk> Opened<D> {
+    /// Of a node that has others: a disk whose log is damaged is to come back empty, as the next replica of its node, and waits until the cluster
+    /// has named it so. Nothing on it is touched before. Says what is damaged; nothing when all is whole, or the disk has no id.
+    pub fn wait_if_damaged(&mut self) -> Option<String> {
+        let disk = self.identity.disk?;
+        let damage = self.recovered.damage.take()?;
+        self.identity.disk = Some(disk.successor());
+        self.identity.standing = Standing::Waits { replaces: Some(disk) };
+        self.recovered = Recovered::default();
+        Some(damage)
+    }
+}
+
 impl std::convert::From<Failed> for OpenError {
     fn from(failed: Failed) -> OpenError {
         match failed {

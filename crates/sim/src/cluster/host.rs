@@ -240,7 +240,10 @@ impl World {
         if is_alone && matches!(claimed.identity().standing, Standing::Waits { .. }) {
             claimed.take_part(0, &BTreeMap::new()).map_err(|error| error.to_string())?;
         }
-        let opened = claimed.open().map_err(|error| error.to_string())?;
+        let mut opened = claimed.open().map_err(|error| error.to_string())?;
+        if self.has_damaged_log(at) && opened.wait_if_damaged().is_some() {
+            self.counters.count("node: log found damaged");
+        }
         let identity = opened.identity;
         if let Some(damage) = &opened.recovered.damage {
             let failure = Failure::new("no damage where none was done", damage.clone());
@@ -360,10 +363,9 @@ impl World {
     /// The disk becomes another one, and the process starts over on it.
     fn start_over(&mut self, at: HostIndex, named: Option<(u32, BTreeMap<NodeId, DiskId>)>) {
         let live = self.hosts[at].live.as_mut().expect("it runs");
-        let own = live.claimed.identity().disk.unwrap_or_default();
         let done = match &named {
             Some((replica, founders)) => live.claimed.take_part(*replica, founders),
-            None => live.claimed.renounce(own.successor(), false),
+            None => live.claimed.give_up(),
         };
         self.counters.count(if named.is_some() { "node: takes part" } else { "node: gave its place away" });
         if done.is_err() {

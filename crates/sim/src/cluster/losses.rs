@@ -4,7 +4,7 @@
 use super::host::node_id;
 use super::{HEALED_MAX, Happening, HostIndex, ROOMY, World};
 use crate::dice::Dice;
-use crate::disk::SimDisk;
+use crate::disk::{Harm, SimDisk};
 use crate::outcome::Failure;
 use broker::request::{ClientInfo, ConnectionId, RemoveRaftVoter, Token};
 use broker::{Event, Request};
@@ -32,6 +32,8 @@ pub(super) struct Losses {
     lost: u32,
     /// Disks that were lost and may be found again.
     kept: BTreeMap<HostIndex, SimDisk>,
+    /// The host whose log was damaged, and is not replaced yet.
+    damaged: Option<HostIndex>,
     asked: u64,
 }
 
@@ -42,7 +44,7 @@ impl World {
             self.swarm.rot = false;
             self.swarm.catch_up_rate = self.swarm.catch_up_rate.max(CATCH_UP_RATE_MIN);
             self.topics.iter_mut().for_each(|topic| topic.replicas = topic.replicas.max(3));
-            self.losses = Some(Losses { dice, lost: 0, kept: BTreeMap::new(), asked: 0 });
+            self.losses = Some(Losses { dice, lost: 0, kept: BTreeMap::new(), damaged: None, asked: 0 });
             self.queue.after(LOOK_EVERY, Happening::Loss);
         }
     }
@@ -51,13 +53,17 @@ impl World {
         let is_settled = self.disks_are_settled();
         let healed = self.healed;
         let Some(losses) = &mut self.losses else { return };
+        losses.damaged.take_if(|_| is_settled);
         if is_settled && healed {
             return;
         }
         if is_settled && losses.lost < LOSSES_MAX && losses.dice.below(3) == 0 {
             let kept = losses.kept.keys().next().copied().filter(|_| losses.dice.below(4) > 0);
             let at = kept.unwrap_or_else(|| losses.dice.index(self.hosts.len()));
-            self.lose_disk(at);
+            match kept.is_none() && losses.dice.below(3) == 0 {
+                true => self.damage_log(at),
+                false => self.lose_disk(at),
+            }
         } else if losses.dice.below(8) == 0 {
             self.replace_one();
         }
@@ -72,6 +78,23 @@ impl World {
             let own = self.hosts[at].live.as_ref().and_then(|live| live.claimed().identity().disk);
             own.is_some() && disks.get(&node_id(at)) == own.as_ref() && named(at).as_ref() == Some(&disks)
         })
+    }
+
+    /// The host dies, and the next start finds its log damaged.
+    fn damage_log(&mut self, at: HostIndex) {
+        let kind = self.crash_kind();
+        self.kill(at, kind);
+        let is_log = |path: &str| path.ends_with(".wal");
+        if self.hosts[at].disk.harm(Harm::Head, "wal", is_log).is_some() {
+            self.counters.count("world: log damaged");
+            let losses = self.losses.as_mut().expect("this seed has them");
+            (losses.lost, losses.damaged) = (losses.lost + 1, Some(at));
+        }
+    }
+
+    /// Whether this host's log may be found damaged.
+    pub(super) fn has_damaged_log(&self, at: HostIndex) -> bool {
+        self.losses.as_ref().is_some_and(|losses| losses.damaged == Some(at))
     }
 
     /// The host dies and comes back with an empty disk, or with one that it had before.

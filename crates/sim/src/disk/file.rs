@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// Bytes of a page of the cache.
 pub const PAGE_BYTES: u64 = 4096;
+/// What counts as a file's head.
+const HEAD_BYTES: u64 = 16;
 const PAGE: usize = PAGE_BYTES as usize;
 
 static ZEROS: [u8; PAGE] = [0; PAGE];
@@ -175,13 +177,25 @@ impl SimFileData {
             self.durable.pages.keys().filter(|page| !self.dirty.contains(page)).copied().collect();
         let page = *pages.get(dice.index(pages.len().max(1)))?;
         let within = dice.below(PAGE_BYTES.min(self.durable.len.saturating_sub(page * PAGE_BYTES)).max(1));
-        let bit = 1 << dice.below(8);
+        self.flip(page, within, 1 << dice.below(8));
+        Some(())
+    }
+
+    /// Flips one bit of the first few bytes. `None`: they are not on the platter.
+    pub fn behead(&mut self, dice: &mut Dice) -> Option<()> {
+        if !self.durable.pages.contains_key(&0) || self.dirty.contains(&0) {
+            return None;
+        }
+        self.flip(0, dice.below(HEAD_BYTES), 1 << dice.below(8));
+        Some(())
+    }
+
+    fn flip(&mut self, page: u64, within: u64, bit: u8) {
         for image in [&mut self.durable, &mut self.cached] {
             if let Some(bytes) = image.pages.get_mut(&page) {
                 Arc::make_mut(bytes)[within as usize] ^= bit;
             }
         }
-        Some(())
     }
 
     /// Loses what lies behind some point, durably.

@@ -59,6 +59,8 @@ pub enum Harm {
     Cut,
     /// It is not there any more.
     Gone,
+    /// One of its first bits is wrong: of a log file, what says which it is.
+    Head,
 }
 
 fn apply(names: &mut BTreeMap<String, Inode>, change: &NameChange) {
@@ -289,6 +291,7 @@ impl Tree {
         let inode = self.find_file(&path).ok()?;
         match harm {
             Harm::Bit => self.files.get_mut(&inode)?.rot(dice)?,
+            Harm::Head => self.files.get_mut(&inode)?.behead(dice)?,
             Harm::Cut => self.with_file(inode, |file| file.cut(dice)),
             Harm::Gone => {
                 let (parent, name) = Tree::split(&path);
