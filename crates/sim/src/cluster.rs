@@ -49,6 +49,7 @@ use model::{Mono, WallMs};
 use net::Net;
 use peers::PeerNet;
 use queue::Queue;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use swarm::Swarm;
 
@@ -255,8 +256,8 @@ struct World {
     /// The latest time that any node's clock has shown.
     node_clock_ms: i64,
     damage: Vec<Damage>,
-    /// Of several nodes: the one whose segments were harmed last.
-    harmed: Option<rot::Harmed>,
+    /// Of several nodes: those whose segments were harmed last.
+    harmed: BTreeMap<HostIndex, rot::Harmed>,
     /// Of seeds that lose disks.
     losses: Option<losses::Losses>,
     /// Dice of their own for what is installed where.
@@ -357,7 +358,7 @@ impl World {
             epochs: Epochs::default(),
             node_clock_ms: i64::MIN,
             damage: Vec::new(),
-            harmed: None,
+            harmed: BTreeMap::new(),
             losses: None,
             level_dice: Dice::new(0),
             script: None,

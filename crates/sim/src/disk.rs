@@ -175,6 +175,7 @@ impl SimDisk {
             Harm::Cut => "disk: file cut",
             Harm::Gone => "disk: file gone",
             Harm::Head => "disk: head of a file damaged",
+            Harm::Misplaced => "disk: a page written over another",
         });
         Some(harmed)
     }

@@ -44,8 +44,43 @@ impl World {
             self.swarm.rot = false;
             self.swarm.catch_up_rate = self.swarm.catch_up_rate.max(CATCH_UP_RATE_MIN);
             self.topics.iter_mut().for_each(|topic| topic.replicas = topic.replicas.max(3));
-            self.losses = Some(Losses { dice, lost: 0, kept: BTreeMap::new(), damaged: None, asked: 0 });
-            self.queue.after(LOOK_EVERY, Happening::Loss);
+            self.look_after_disks(dice, 0);
+        }
+    }
+
+    /// From now on an administrator gives the places of lost disks to those that wait for them; `lost` of those that are lost by chance
+    /// count as lost already.
+    fn look_after_disks(&mut self, dice: Dice, lost: u32) {
+        self.losses = Some(Losses { dice, lost, kept: BTreeMap::new(), damaged: None, asked: 0 });
+        self.queue.after(LOOK_EVERY, Happening::Loss);
+    }
+
+    /// Of a script: this node's disk is lost, and kept.
+    pub(super) fn lose_disk_of(&mut self, at: HostIndex) {
+        self.lose_by_script();
+        let seed = self.dice.next();
+        self.swap_disk(at, seed, true);
+    }
+
+    /// Of a script: a disk that was lost is found and put back.
+    pub(super) fn put_disk_back(&mut self) {
+        let kept = self.losses.as_ref().and_then(|losses| losses.kept.keys().next().copied());
+        if let Some(at) = kept {
+            self.swap_disk(at, 0, false);
+        }
+    }
+
+    /// Of a script: this node dies, and its next start finds damage in files whose paths end so.
+    pub(super) fn damage_files_of(&mut self, at: HostIndex, ending: &'static str) {
+        self.lose_by_script();
+        self.damage_file(at, "", ending);
+    }
+
+    /// Nothing is lost by chance.
+    fn lose_by_script(&mut self) {
+        if self.losses.is_none() {
+            let dice = self.dice.fork();
+            self.look_after_disks(dice, LOSSES_MAX);
         }
     }
 
@@ -61,7 +96,7 @@ impl World {
             let kept = losses.kept.keys().next().copied().filter(|_| losses.dice.below(4) > 0);
             let at = kept.unwrap_or_else(|| losses.dice.index(self.hosts.len()));
             match kept.is_none() && losses.dice.below(3) == 0 {
-                true => self.damage_log(at),
+                true => self.damage_file(at, "wal", ".wal"),
                 false => self.lose_disk(at),
             }
         } else if losses.dice.below(8) == 0 {
@@ -80,14 +115,14 @@ impl World {
         })
     }
 
-    /// The host dies, and the next start finds its log damaged.
-    fn damage_log(&mut self, at: HostIndex) {
+    /// The host dies, and its next start finds the first bytes of a file damaged.
+    fn damage_file(&mut self, at: HostIndex, directory: &str, ending: &str) {
         let kind = self.crash_kind();
         self.kill(at, kind);
-        let is_log = |path: &str| path.ends_with(".wal");
-        if self.hosts[at].disk.harm(Harm::Head, "wal", is_log).is_some() {
-            self.counters.count("world: log damaged");
-            let losses = self.losses.as_mut().expect("this seed has them");
+        let is_meant = |path: &str| path.ends_with(ending);
+        if self.hosts[at].disk.harm(Harm::Head, directory, is_meant).is_some() {
+            self.counters.count("world: file damaged");
+            let losses = self.losses.as_mut().expect("this world has them");
             (losses.lost, losses.damaged) = (losses.lost + 1, Some(at));
         }
     }
@@ -97,13 +132,19 @@ impl World {
         self.losses.as_ref().is_some_and(|losses| losses.damaged == Some(at))
     }
 
-    /// The host dies and comes back with an empty disk, or with one that it had before.
+    /// A disk is lost, and perhaps kept.
     fn lose_disk(&mut self, at: HostIndex) {
-        let kind = self.crash_kind();
-        self.kill(at, kind);
         let losses = self.losses.as_mut().expect("this seed has them");
         losses.lost += 1;
-        let seed = losses.dice.next();
+        let (seed, is_kept) = (losses.dice.next(), losses.dice.below(4) > 0);
+        self.swap_disk(at, seed, is_kept);
+    }
+
+    /// The host dies and comes back with an empty disk, or with one that it had before.
+    fn swap_disk(&mut self, at: HostIndex, seed: u64, is_kept: bool) {
+        let kind = self.crash_kind();
+        self.kill(at, kind);
+        let losses = self.losses.as_mut().expect("this world has them");
         let found = losses.kept.remove(&at);
         self.counters.count(match found {
             Some(_) => "world: lost disk put back",
@@ -111,8 +152,7 @@ impl World {
         });
         let next = found.unwrap_or_else(|| SimDisk::new(seed, ROOMY));
         let lost = std::mem::replace(&mut self.hosts[at].disk, next);
-        let losses = self.losses.as_mut().expect("this seed has them");
-        if losses.dice.below(4) > 0 {
+        if is_kept {
             losses.kept.insert(at, lost);
         }
     }

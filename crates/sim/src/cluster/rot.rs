@@ -16,11 +16,9 @@ const ROTTEN_MAX: usize = 2;
 const VERIFIED_BYTES: usize = 1 << 20;
 const PROPERTY: &str = "damaged segments are mended";
 
-/// A node whose segments were harmed.
+/// A node whose segments were harmed: its process then, and how often that had read all segments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Harmed {
-    at: HostIndex,
-    /// Its process then, and how often that had read all segments.
     life: u64,
     passes: u64,
 }
@@ -50,36 +48,62 @@ impl World {
     /// One at a time: the others have what it lacks, unless they never had it.
     fn harm_one_of_many(&mut self) {
         let at = self.dice.index(self.hosts.len());
-        if self.harmed.is_some_and(|harmed| harmed.at != at) && !self.is_mended() {
+        if self.harmed.keys().any(|harmed| *harmed != at) && !self.is_mended() {
             return;
         }
         let harm = [Harm::Bit, Harm::Bit, Harm::Cut, Harm::Gone][self.dice.index(4)];
+        if self.harm_segment(at, harm, |_| true) {
+            self.harmed.retain(|harmed, _| *harmed == at);
+        }
+    }
+
+    /// Harms a segment of a node whose partition is wanted and is on other nodes too; says whether there was one.
+    fn harm_segment(&mut self, at: HostIndex, harm: Harm, is_wanted: impl Fn(i32) -> bool) -> bool {
         let kept: BTreeSet<[u8; 16]> =
             self.topics.iter().filter(|topic| topic.replicas > 1).map(|topic| topic.id.0).collect();
-        let is_kept = |path: &str| segment(path).is_some_and(|damage| kept.contains(&damage.topic.0));
-        let host = &self.hosts[at];
-        if host.disk.harm(harm, "segments", is_kept).is_none() {
-            return;
+        let is_kept = |path: &str| {
+            segment(path).is_some_and(|damage| kept.contains(&damage.topic.0) && is_wanted(damage.index))
+        };
+        if self.hosts[at].disk.harm(harm, "segments", is_kept).is_none() {
+            return false;
         }
         self.counters.count("world: segment damaged");
-        self.harmed = Some(self.harmed_now(at));
+        self.harmed.insert(at, self.harmed_now(at));
+        true
+    }
+
+    /// Of a script: harms a segment of this node, or of one that is not whole yet.
+    pub(super) fn harm_one(&mut self, at: HostIndex, harm: Harm) {
+        let still = self.harmed.keys().copied().find(|harmed| !self.is_node_mended(*harmed));
+        self.harm_segment(still.unwrap_or(at), harm, |_| true);
+    }
+
+    /// Of a script: harms a segment of every node, each in partitions of its own.
+    pub(super) fn harm_each(&mut self, harm: Harm) {
+        let nodes = self.hosts.len();
+        for at in 0..nodes {
+            self.harm_segment(at, harm, |index| index as usize % nodes == at);
+        }
     }
 
     fn harmed_now(&self, at: HostIndex) -> Harmed {
         let host = &self.hosts[at];
         let passes = host.live.as_ref().map_or(0, |live| live.node().scrub_passes());
-        Harmed { at, life: host.life, passes }
+        Harmed { life: host.life, passes }
     }
 
     /// Whether a client may meet damage.
     pub(super) fn was_harmed(&self) -> bool {
-        self.harmed.is_some() || !self.damage.is_empty() || self.swarm.disk.read_error > 0
+        !self.harmed.is_empty() || !self.damage.is_empty() || self.swarm.disk.read_error > 0
     }
 
-    /// The node that was harmed last has read all its segments since, and has found nothing that it did not mend.
     fn is_mended(&self) -> bool {
-        let Some(harmed) = self.harmed else { return true };
-        let host = &self.hosts[harmed.at];
+        self.harmed.keys().all(|harmed| self.is_node_mended(*harmed))
+    }
+
+    /// A node that was harmed has read all its segments since, and has found nothing that it did not mend.
+    fn is_node_mended(&self, at: HostIndex) -> bool {
+        let (host, harmed) = (&self.hosts[at], self.harmed[&at]);
         host.live.as_ref().is_some_and(|live| {
             // The pass under way then may have gone by already.
             let passes = if host.life == harmed.life { harmed.passes + 2 } else { 1 };
@@ -89,7 +113,7 @@ impl World {
 
     /// Waits until all is mended, and reads every segment of every node to see whether it is.
     pub(super) fn all_mended(&mut self) -> Result<(), Failure> {
-        if self.harmed.is_none() {
+        if self.harmed.is_empty() {
             return Ok(());
         }
         let is_still = |world: &World| {
@@ -98,7 +122,7 @@ impl World {
         };
         // What a replica holds that has no state for it yet is read when it has: the passes up to then do not count.
         self.until(self.queue.now().plus(HEALED_MAX), World::are_abreast)?;
-        self.harmed = self.harmed.map(|harmed| self.harmed_now(harmed.at));
+        self.harmed = self.harmed.keys().map(|at| (*at, self.harmed_now(*at))).collect();
         let end = self.queue.now().plus(HEALED_MAX);
         if !self.until(end, |world| world.is_mended() && is_still(world))? {
             let status = self.status();

@@ -173,11 +173,28 @@ impl SimFileData {
 
     /// Flips one bit of a page that is on the platter, in the cache too when it is clean there. `None`: there is no such page.
     pub fn rot(&mut self, dice: &mut Dice) -> Option<()> {
-        let pages: Vec<u64> =
-            self.durable.pages.keys().filter(|page| !self.dirty.contains(page)).copied().collect();
+        let pages = self.clean_pages();
         let page = *pages.get(dice.index(pages.len().max(1)))?;
         let within = dice.below(PAGE_BYTES.min(self.durable.len.saturating_sub(page * PAGE_BYTES)).max(1));
         self.flip(page, within, 1 << dice.below(8));
+        Some(())
+    }
+
+    fn clean_pages(&self) -> Vec<u64> {
+        self.durable.pages.keys().filter(|page| !self.dirty.contains(page)).copied().collect()
+    }
+
+    /// A page of the platter is found in another one's place. `None`: no two of them differ.
+    pub fn misplace(&mut self, dice: &mut Dice) -> Option<()> {
+        let pages = self.clean_pages();
+        let to = *pages.get(dice.index(pages.len().max(1)))?;
+        let lost = &self.durable.pages[&to];
+        let others: Vec<u64> = pages.into_iter().filter(|page| self.durable.pages[page] != *lost).collect();
+        let from = *others.get(dice.index(others.len().max(1)))?;
+        let bytes = Arc::clone(&self.durable.pages[&from]);
+        for image in [&mut self.durable, &mut self.cached] {
+            image.pages.insert(to, Arc::clone(&bytes));
+        }
         Some(())
     }
 

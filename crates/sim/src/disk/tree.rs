@@ -61,6 +61,8 @@ pub enum Harm {
     Gone,
     /// One of its first bits is wrong: of a log file, what says which it is.
     Head,
+    /// One of its pages is where another should be.
+    Misplaced,
 }
 
 fn apply(names: &mut BTreeMap<String, Inode>, change: &NameChange) {
@@ -292,6 +294,7 @@ impl Tree {
         match harm {
             Harm::Bit => self.files.get_mut(&inode)?.rot(dice)?,
             Harm::Head => self.files.get_mut(&inode)?.behead(dice)?,
+            Harm::Misplaced => self.files.get_mut(&inode)?.misplace(dice)?,
             Harm::Cut => self.with_file(inode, |file| file.cut(dice)),
             Harm::Gone => {
                 let (parent, name) = Tree::split(&path);

@@ -66,6 +66,23 @@ fn a_durable_commit_gone_bad_is_damage_and_the_last_one_torn_is_not() {
     }
 }
 
+/// A write went to the wrong place, or one was lost and what stood there before is found again: each commit says which one it is.
+#[test]
+fn a_page_of_the_log_in_the_place_of_another_is_damage() {
+    for (from, to) in [(1, 2), (3, 2), (2, 3), (4, 1)] {
+        let disk = MemoryDisk::default();
+        let mut node = opened(&disk);
+        (1..=4).for_each(|index| append(&mut node, index));
+        drop(node);
+        let mut bytes = disk.bytes(&live(&disk));
+        bytes.copy_within(from * 4096..(from + 1) * 4096, to * 4096);
+        disk.put(&live(&disk), &bytes);
+        let node = opened(&disk);
+        assert!(node.recovered.damage.is_some(), "{from} in the place of {to}");
+        assert_eq!(last_entry(&node), to as u64 - 1, "what lies before is readable");
+    }
+}
+
 #[test]
 fn an_idle_marker_covers_the_last_commit() {
     let disk = MemoryDisk::default();

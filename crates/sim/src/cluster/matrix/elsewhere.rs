@@ -33,10 +33,29 @@ pub const ROWS: &[Elsewhere] = &[
         remark: "real processes for the address that clients have; for the name that peers have, a table in place of DNS",
     },
     Elsewhere {
-        number: 38,
-        title: "partition during a membership change",
+        number: 64,
+        title: "a broker is added, one is removed, and killed midway",
         tests: "",
-        remark: "changes of membership do not exist yet",
+        remark: "the set of nodes cannot be changed yet",
+    },
+    Elsewhere {
+        number: 65,
+        title: "a dead node is replaced under its id",
+        tests: "crates/sternpost/tests/it/replaced.rs: a_lost_disk_is_replaced_at_a_word_and_an_old_one_sent_away",
+        remark: "real processes; in simulated time it is row 57",
+    },
+    Elsewhere {
+        number: 66,
+        title: "the leader removes itself",
+        tests: "",
+        remark: "the set of nodes cannot be changed yet",
+    },
+    Elsewhere {
+        number: 67,
+        title: "mixed versions, and the way back",
+        tests: "crates/broker/src/node/tests/cluster/levels.rs: a_rolling_upgrade_ends_at_the_new_level, \
+                the_level_waits_for_nodes_that_are_away",
+        remark: "a half of the worlds of `sim --nodes 3` begin with older versions, too; the way back is open until the level is raised",
     },
     Elsewhere {
         number: 80,

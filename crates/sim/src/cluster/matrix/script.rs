@@ -4,7 +4,7 @@ use super::row::Row;
 use crate::cluster::net::CALM;
 use crate::cluster::processor::Contention;
 use crate::cluster::{Happening, HostIndex, ROOMY, World};
-use crate::disk::{Crash, DiskFaults};
+use crate::disk::{Crash, DiskFaults, Harm};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -74,6 +74,16 @@ pub enum Act {
     FullAll,
     /// Disks are well and have room.
     Well,
+    /// Something happens to a segment of the node, or of one that is not whole again yet.
+    Harm(Who, Harm),
+    /// … of every node, each in partitions of its own.
+    HarmEach(Harm),
+    /// The process dies, and its next start finds a damaged file, one whose path ends so.
+    Damage(Who, &'static str),
+    /// The machine dies and comes back with an empty disk.
+    LoseDisk(Who),
+    /// The machine whose disk was lost dies and comes back with that one.
+    PutDiskBack,
     /// The wall clock is set so many milliseconds off the right time.
     Clock(Who, i64),
     /// What goes to the node takes so many nanoseconds a byte.
@@ -265,6 +275,9 @@ impl World {
             Act::Disk(..) | Act::Freeze(..) | Act::Full(_) | Act::FullAll | Act::Well => {
                 self.act_on_disk(act)
             }
+            Act::Harm(..) | Act::HarmEach(_) | Act::Damage(..) | Act::LoseDisk(_) | Act::PutDiskBack => {
+                self.act_on_what_is_stored(act);
+            }
             Act::Clock(who, off) => {
                 let at = self.find(who);
                 self.counters.count("world: wall clock jumped");
@@ -323,6 +336,28 @@ impl World {
                 host.disk.set_faults(DiskFaults::default());
                 host.disk.set_capacity(ROOMY);
             }),
+            _ => {}
+        }
+    }
+
+    fn act_on_what_is_stored(&mut self, act: Act) {
+        match act {
+            Act::Harm(who, harm) => {
+                let at = self.find(who);
+                self.harm_one(at, harm);
+            }
+            Act::HarmEach(harm) => self.harm_each(harm),
+            Act::Damage(who, ending) => {
+                let at = self.find(who);
+                self.watch.await_others(at, self.queue.now());
+                self.damage_files_of(at, ending);
+            }
+            Act::LoseDisk(who) => {
+                let at = self.find(who);
+                self.watch.await_others(at, self.queue.now());
+                self.lose_disk_of(at);
+            }
+            Act::PutDiskBack => self.put_disk_back(),
             _ => {}
         }
     }

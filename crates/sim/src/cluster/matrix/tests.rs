@@ -102,6 +102,18 @@ fn rows_find_mutants() {
     let found = [
         (29, Mutant::Consensus(consensus::Mutant::NoPreVote), "nobody is elected"),
         (1, Mutant::Broker(broker::Mutant::EpochNotBumped), "leader epoch rises with each leader"),
+        (50, Mutant::Storage(storage::Mutant::MendTrustsBlocks), "a session misses nothing"),
+        (51, Mutant::Broker(broker::Mutant::MendSkipsLacking), "damaged segments are mended"),
+        (52, Mutant::Broker(broker::Mutant::DamageForgotten), "damaged segments are mended"),
+        (
+            53,
+            Mutant::Storage(storage::Mutant::CheckpointChecksumIgnored),
+            "the node starts on an honest disk",
+        ),
+        (55, Mutant::Broker(broker::Mutant::DamageForgotten), "damaged segments are mended"),
+        (56, Mutant::Broker(broker::Mutant::EmptyTakesPart), "the node stops only when its device fails"),
+        (57, Mutant::Broker(broker::Mutant::EmptyTakesPart), "the node stops only when its device fails"),
+        (58, Mutant::Broker(broker::Mutant::ReplacedGoesOn), "all replicas have everything"),
     ];
     for (number, mutant, property) in found {
         assert_eq!(broken(numbered(number), Some(mutant)).as_deref(), Some(property), "row {number}");

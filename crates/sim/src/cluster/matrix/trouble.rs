@@ -189,6 +189,20 @@ pub const ROWS: &[Row] = &[
         ..Row::PLAIN
     },
     Row {
+        number: 38,
+        title: "leader cut off while a lost disk is being replaced",
+        steps: &[
+            (0, Act::LoseDisk(Who::Follower)),
+            (490, Act::Cut(Who::Leader, Shape::Isolated)),
+            (1_500, Act::Mend),
+        ],
+        expects: &[Expect::Deaths(4), Expect::Gap(2_500), Expect::Seen("world: disk replaced")],
+        verdict: "U, then A",
+        round_millis: 5_000,
+        down_millis: 500,
+        ..Row::PLAIN
+    },
+    Row {
         number: 39,
         title: "cut off with a tail of its own, then healed",
         steps: &[(0, Act::Cut(Who::Leader, Shape::Isolated)), (1_500, Act::Mend)],

@@ -1,107 +1,16 @@
-//! Rows from 44 on: disks, clocks, coordinators and clients.
+//! Rows 60 to 79: clocks, coordinators and clients.
 
 use super::row::{Expect, Row};
 use super::script::{Act, Who};
-use crate::cluster::swarm::WAL_RESERVE_BYTES;
-use crate::disk::{Crash, DiskFaults};
+use crate::disk::Crash;
 use std::time::Duration;
 
-const GOOD: DiskFaults = DiskFaults { sync_error: 0, write_error: 0, read_error: 0, stall: 0, slowness: 0 };
 const MINUTE_MS: i64 = 60_000;
 /// Row 75: how often its clients do something while nothing is wrong. What is counted takes 20 times as long: each has its part in it.
 const NORMAL_PACE_MICROS: u64 = 1_200_000;
 
 /// In the order of their numbers.
 pub const ROWS: &[Row] = &[
-    Row {
-        number: 44,
-        title: "syncs fail at the leader",
-        steps: &[(0, Act::Disk(Who::Leader, DiskFaults { sync_error: 10_000, ..GOOD })), (600, Act::Well)],
-        expects: &[
-            Expect::Takeover(1_000),
-            Expect::Takeovers(2),
-            Expect::Gap(1_500),
-            Expect::Seen("node: stopped by a failing device"),
-            Expect::Seen("disk: sync error"),
-        ],
-        ..Row::PLAIN
-    },
-    Row {
-        number: 45,
-        title: "writes fail or are short at the leader",
-        steps: &[(0, Act::Disk(Who::Leader, DiskFaults { write_error: 10_000, ..GOOD })), (600, Act::Well)],
-        expects: &[
-            Expect::Takeover(1_000),
-            Expect::Takeovers(2),
-            Expect::Gap(1_500),
-            Expect::Seen("node: stopped by a failing device"),
-            Expect::Seen("disk: short write"),
-        ],
-        ..Row::PLAIN
-    },
-    Row {
-        number: 46,
-        title: "the leader's disk is full",
-        verdict: "D",
-        steps: &[(0, Act::Full(Who::Leader)), (3_000, Act::Well)],
-        expects: &[Expect::Gap(3_000 + 1_500), Expect::NoDeath, Expect::Seen("disk: no space")],
-        rounds: 1,
-        round_millis: 4_500,
-        tune: little_room,
-        ..Row::PLAIN
-    },
-    Row {
-        number: 47,
-        title: "all disks are full",
-        verdict: "U writes",
-        steps: &[(0, Act::FullAll), (3_000, Act::Well)],
-        expects: &[Expect::Gap(3_000 + 1_500), Expect::NoDeath, Expect::Seen("disk: no space")],
-        rounds: 1,
-        round_millis: 4_500,
-        tune: little_room,
-        ..Row::PLAIN
-    },
-    Row {
-        number: 48,
-        title: "the leader's disk stands still for 10 s",
-        steps: &[(0, Act::Freeze(Who::Leader, 10_000))],
-        expects: &[Expect::Takeover(1_000), Expect::Takeovers(1), Expect::Gap(2_500), Expect::NoDeath],
-        rounds: 1,
-        round_millis: 11_500,
-        tune: |swarm| swarm.pace_micros = 20_000,
-        ..Row::PLAIN
-    },
-    Row {
-        number: 49,
-        title: "the leader's disk is a hundred times slower",
-        verdict: "D",
-        steps: &[(0, Act::Disk(Who::Leader, DiskFaults { slowness: 100, ..GOOD }))],
-        expects: &[
-            Expect::Takeover(6_000),
-            Expect::Takeovers(1),
-            Expect::Gap(500),
-            Expect::NoDeath,
-            Expect::Seen("disk: slow call"),
-        ],
-        rounds: 1,
-        round_millis: 10_000,
-        tune: |swarm| swarm.pace_micros = 20_000,
-        ..Row::PLAIN
-    },
-    Row {
-        number: 54,
-        title: "power cut within a write: the last batch is torn",
-        steps: &[(0, Act::Fuse(Who::Leader)), (100, Act::Fuse(Who::Follower))],
-        expects: &[
-            Expect::Deaths(4),
-            Expect::Seen("disk: power cut within a write"),
-            Expect::Seen("disk: unsynced sector lost"),
-        ],
-        rounds: 8,
-        round_millis: 1_800,
-        down_millis: 300,
-        ..Row::PLAIN
-    },
     Row {
         number: 60,
         title: "the leader's wall clock jumps by 50 min, back and forth",
@@ -266,12 +175,3 @@ pub const ROWS: &[Row] = &[
 ];
 
 const LEADER_DIES: &[(u64, Act)] = &[(0, Act::Kill(Who::Leader, Crash::Process))];
-
-/// The log has as little room beyond its reserve as a test can fill.
-fn little_room(swarm: &mut crate::cluster::swarm::Swarm) {
-    swarm.value_bytes_max = 16_000;
-    swarm.pace_micros = 4_000;
-    swarm.wal.first_file_bytes = WAL_RESERVE_BYTES + 4096 * 8;
-    swarm.wal.file_bytes = WAL_RESERVE_BYTES + 4096 * 8;
-    swarm.wal.spare_bytes_max = 1;
-}
