@@ -64,6 +64,8 @@ pub struct Segments<D: Disk> {
     /// Names taken away, not yet durably so.
     unlinked: BTreeSet<(PartitionId, Offset)>,
     indexed: BTreeMap<(PartitionId, Offset), Vec<BlockHeader>>,
+    /// Partitions whose directories were synced since the start.
+    named: BTreeSet<PartitionId>,
     readers: Arc<OpenSegments<D::File>>,
     reserve: Reserve,
     mending: Option<mend::Mending<D::File>>,
@@ -120,6 +122,7 @@ impl<D: Disk> Segments<D> {
             deletes: content.deletes.into_iter().chain(leftovers).collect(),
             unlinked: BTreeSet::new(),
             indexed: BTreeMap::new(),
+            named: BTreeSet::new(),
             readers,
             reserve,
             mending: None,
@@ -229,6 +232,7 @@ impl<D: Disk> Segments<D> {
             deletes.iter().for_each(|(partition, base)| drop(self.disk.unlink(&path(partition, *base))));
         }
         self.make_durable(work)?;
+        self.named.extend(work.blocks.iter().map(|((partition, _), _)| *partition));
         let content = self.content(std::mem::take(&mut work.manifest), shards, clean, &deletes);
         let slot = if self.mutant == Some(Mutant::CheckpointOneSlot) { 0 } else { 1 - self.slot };
         match checkpoint::write(&*self.disk, slot, &content, self.mutant) {
@@ -329,6 +333,9 @@ impl<D: Disk> Segments<D> {
         let path = path(&partition, meta.base_offset);
         if is_new {
             work.created.push(key);
+        }
+        // A process that gave a mended file its name may have died before the name was durable: what goes into the file goes with it.
+        if is_new || !self.named.contains(&partition) {
             work.directories.insert(directory(&partition));
         }
         let header = SegmentHeader { partition, base_offset: meta.base_offset, made_by: self.sequence + 1 };
@@ -430,6 +437,7 @@ impl<D: Disk> Segments<D> {
         }
         let partitions: BTreeSet<_> = self.deletes.iter().map(|(partition, _)| *partition).collect();
         for partition in partitions.iter().filter(|partition| !self.manifest.contains_key(*partition)) {
+            self.named.remove(partition);
             for directory in [directory(partition), topic_directory(partition)] {
                 match self.disk.remove_dir(&directory) {
                     Ok(()) => {}

@@ -57,6 +57,8 @@ fn seeds_that_found_something_stay_clean() {
         (3, 4877),
         // Of two voters left, one installed a state whose records the other had and did not know to be committed; checkpoints went round.
         (3, 1875),
+        // A process died between a mended segment's new name and its sync; the next one added to the file, and the power took the name.
+        (3, 1349),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);

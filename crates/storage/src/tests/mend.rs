@@ -176,6 +176,36 @@ fn a_whole_segment_stays_as_it_is() {
     assert!(!disk.files().iter().any(|name| name.starts_with("quarantine/") || name.ends_with(".new")));
 }
 
+/// Dead at any call, the next life adds to the segment, and then the power goes: a mended file whose name was not durable took along what
+/// followed. (`sim --world three --seed 1349` once.)
+#[test]
+fn what_follows_a_mend_that_died_stays() {
+    for after in 1.. {
+        let (disk, mut node) = with_segment();
+        disk.rot(&file(), 70_000);
+        disk.fail_after(after, Fault::Die);
+        drop(mend(&mut node, 1));
+        let struck = disk.heal() > 0;
+        let next = disk.after_process_crash();
+        let mut node = opened(&next);
+        node.segments.checkpoint(job(ALL, ALL + 3, |_| {})).expect("durable");
+        for seed in 0..8 {
+            let node = opened(&next.after_power_cut(seed));
+            let read = SegmentRead {
+                partition: id(),
+                segment: meta(&node),
+                offset: Offset(ALL),
+                bytes_max: 100_000,
+            };
+            let found = node.reader.read(&read);
+            assert!(matches!(found, Ok(Done::Read(_))), "died at call {after}: {found:?}");
+        }
+        if !struck {
+            break;
+        }
+    }
+}
+
 /// Dead at any call: the next life reads what is whole, says so where something is not, and mends it.
 #[test]
 fn a_mend_may_die_anywhere() {
