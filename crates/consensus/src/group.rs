@@ -118,6 +118,10 @@ pub struct Group {
     followed: u64,
     /// Two sets of voters decide.
     is_joint: bool,
+    /// A change of members was applied, and no `Ready` has written down yet that it is committed.
+    members_unwritten: bool,
+    /// The number of the `Ready` that does; `None` once that is durable.
+    members_written_by: Option<u64>,
     /// Loans that are to be sent.
     loans: Vec<Message>,
     turns: Turns,
@@ -153,6 +157,8 @@ impl Group {
             early_votes: BTreeMap::new(),
             followed: hard_state.term.0,
             is_joint: false,
+            members_unwritten: false,
+            members_written_by: None,
             loans: Vec::new(),
             turns: Turns::default(),
             bad_reads: Vec::new(),
@@ -414,7 +420,8 @@ impl Group {
             let has_more = self.node.has_ready()
                 || !self.released.is_empty()
                 || !self.loans.is_empty()
-                || !self.bad_reads.is_empty();
+                || !self.bad_reads.is_empty()
+                || self.members_unwritten;
             if !has_more && self.role_change() == self.told && !self.node.store().has_behind() {
                 return None;
             }
@@ -445,7 +452,6 @@ impl Group {
             self.note_members();
         }
         ready.persist.extend(self.node.mut_store().append(round.take_entries()));
-        ready.hard_state = self.changed_vote();
         ready.reads = round.take_read_states().into_iter().map(read_from_raft).collect();
         ready.reads.append(&mut self.bad_reads);
         let free = round.take_messages();
@@ -453,6 +459,7 @@ impl Group {
         let committed = round.take_committed_entries();
         self.node.advance_append_async(round);
         ready.committed = self.deliver(committed);
+        ready.hard_state = self.changed_vote(ready.number);
 
         let released = std::mem::take(&mut self.released);
         self.translate(released, &mut ready.send);
@@ -495,16 +502,22 @@ impl Group {
         }
     }
 
-    /// Term and vote, if one of them changed since the last `Ready`. The commit index alone is not worth a sync.
-    fn changed_vote(&mut self) -> Option<HardState> {
+    /// Term and vote, if one of them changed since the last `Ready`. The commit index alone is not worth a sync, except that of a change of
+    /// members: they are those that were applied last. A restart that went back to the ones before might need the vote of a replica that is
+    /// gone for good.
+    fn changed_vote(&mut self, number: u64) -> Option<HardState> {
         let raft = &self.node.raft;
         let vote = (raft.term, raft.vote);
-        if vote == self.persisted_vote {
+        let members_unwritten = std::mem::take(&mut self.members_unwritten);
+        if vote == self.persisted_vote && !members_unwritten {
             return None;
         }
         self.persisted_vote = vote;
         if self.config.has(Mutant::VoteForgotten) {
             return None;
+        }
+        if members_unwritten {
+            self.members_written_by = Some(number);
         }
         // Never beyond what this `Ready` and those before it make durable: a restart checks it against the log. A state that is
         // being installed is durable later than its round.
@@ -527,6 +540,7 @@ impl Group {
             if entry.kind == EntryKind::ConfChange {
                 for step in change_of(&entry).steps(&self.members()) {
                     self.node.apply_conf_change(&step).expect("each step leads from one group to another");
+                    self.members_unwritten = true;
                 }
                 self.note_members();
             }
@@ -554,6 +568,7 @@ impl Group {
         if raft_number.is_none() {
             return;
         }
+        self.members_written_by.take_if(|written_by| *written_by <= number);
         if self.config.has(Mutant::CommitWithoutQuorum) && self.is_leader() {
             let persisted = self.node.raft.raft_log.persisted;
             self.node.raft.raft_log.commit_to(persisted);

@@ -17,7 +17,7 @@ pub struct Ready {
     pub number: u64,
     /// Entries to make durable. One at or below an index written before replaces that suffix.
     pub persist: Vec<Entry>,
-    /// Term and vote to make durable; set only when one of them changed.
+    /// Term and vote to make durable; set only when one of them changed, or a change of members was applied.
     pub hard_state: Option<HardState>,
     /// A state to start from: replaces the state machine, and is made durable behind `persist`.
     pub install: Option<Snapshot>,

@@ -6,7 +6,7 @@ mod members;
 use crate::*;
 use bytes::Bytes;
 use model::{Entry, EntryKind, HardState, LogIndex, Payload, ShardId, Term};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 const SHARD: ShardId = ShardId(3);
 
@@ -149,6 +149,8 @@ struct Trio {
     /// Only these two reach each other, when anything is named here.
     links: Vec<(u64, u64)>,
     behind: Vec<(u64, u64)>,
+    /// What each of them has written down last.
+    written: BTreeMap<u64, HardState>,
 }
 
 impl Trio {
@@ -173,6 +175,7 @@ impl Trio {
             cut: Vec::new(),
             links: Vec::new(),
             behind: Vec::new(),
+            written: BTreeMap::new(),
         }
     }
 
@@ -186,6 +189,7 @@ impl Trio {
             for node in 1..=self.groups.len() as u64 {
                 while let Some(ready) = self.at(node).ready() {
                     self.at(node).on_persisted(ready.number);
+                    self.written.extend(ready.hard_state.map(|state| (node, state)));
                     let applied = &mut self.applied[node as usize - 1];
                     if let Some(snapshot) = &ready.install {
                         *applied =

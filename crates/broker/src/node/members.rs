@@ -39,13 +39,16 @@ impl Node {
         }
     }
 
-    /// The disks that take part, where every shard on this node has their replicas as its voters and nobody else.
+    /// The disks that take part, where every shard on this node has their replicas as its voters and nobody else, and does also when it
+    /// starts again.
     pub fn settled_disks(&self) -> Option<BTreeMap<NodeId, DiskId>> {
         if self.waiting.is_some() || self.catalog.level() < DISKS_NAMED {
             return None;
         }
-        let is_settled =
-            |shard: &Shard| shard.group.members() == Members::of_voters(self.wanted_members(shard));
+        let is_settled = |shard: &Shard| {
+            let group = &shard.group;
+            group.members() == Members::of_voters(self.wanted_members(shard)) && group.keeps_members()
+        };
         let named = |node: &NodeId| Some((*node, self.named_disk(*node)?));
         let named: Option<BTreeMap<NodeId, DiskId>> = self.config.voters.iter().map(named).collect();
         named.filter(|_| self.shards.iter().filter(|shard| shard.is_here).all(is_settled))

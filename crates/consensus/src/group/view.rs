@@ -100,6 +100,11 @@ impl Group {
         Members::from_raft(&self.node.raft.prs().conf().to_conf_state())
     }
 
+    /// Whether a restart would come back to these members: that the last change of them is committed is durable here.
+    pub fn keeps_members(&self) -> bool {
+        !self.members_unwritten && self.members_written_by.is_none()
+    }
+
     /// The voters now, in order; while two sets decide, those of both.
     pub fn voters(&self) -> Vec<u64> {
         let mut voters: Vec<u64> = self.node.raft.prs().conf().voters().ids().iter().collect();

@@ -109,6 +109,48 @@ fn a_learner_takes_the_place_of_a_voter() {
     assert_eq!(trio.applied[0], ["a", "b", "c"]);
 }
 
+/// A voter was replaced, then another one is lost for good and the two that are left restart: they must not go back to the time when both
+/// sets decided, for of the old one there is no majority any more. (`sim --world three --seed 2209` once.)
+#[test]
+fn who_takes_part_is_written_down() {
+    let mut trio = Trio::led();
+    trio.add();
+    trio.become_(&[1, 2, 3], &[4]);
+    trio.cut = vec![3];
+    trio.at(1).propose_change(&Change::Become(members(&[1, 2, 4], &[]))).unwrap();
+    trio.run();
+    trio.tick(10);
+    let end = trio.at(1).last_index();
+    for node in [1, 2, 4] {
+        assert_eq!(trio.at(node).members(), members(&[1, 2, 4], &[]));
+        assert!(trio.at(node).keeps_members());
+        assert_eq!(trio.written[&node].commit, end, "node {node}");
+    }
+    // Of what is only on its way to the disk nothing is said.
+    trio.at(1).propose_change(&Change::Become(members(&[1, 2, 4], &[5]))).unwrap();
+    let mut rounds = Vec::new();
+    let mut answers = Vec::new();
+    while let Some(ready) = trio.at(1).ready() {
+        trio.at(1).on_persisted(ready.number);
+        rounds.extend(ready.send);
+    }
+    for message in rounds.into_iter().filter(|message| message.to == 2) {
+        trio.at(2).step(message).unwrap();
+    }
+    while let Some(ready) = trio.at(2).ready() {
+        trio.at(2).on_persisted(ready.number);
+        answers.extend(ready.send);
+    }
+    for answer in answers {
+        trio.at(1).step(answer).unwrap();
+    }
+    let ready = trio.at(1).ready().unwrap();
+    assert_eq!((ready.committed.len(), ready.hard_state.is_some()), (1, true));
+    assert!(!trio.at(1).keeps_members());
+    trio.at(1).on_persisted(ready.number);
+    assert!(trio.at(1).keeps_members());
+}
+
 /// The leader goes away between the two steps: whoever leads next makes the second one.
 #[test]
 fn the_next_leader_ends_what_two_sets_decide() {
