@@ -1,6 +1,7 @@
 //! How the words that talk to a cluster reach it, what they print, and how they say what went wrong: data on stdout, talk on
 //! stderr, one sentence with a hint for each error. And the word about the cluster itself.
 
+mod catching_up;
 mod health;
 mod replace_node;
 mod status;

@@ -290,6 +290,14 @@ impl Node {
         }
     }
 
+    /// Bytes of a partition's records that came for a state which is not the shard's yet, and are in no segment that its state knows.
+    pub(super) fn arrived_bytes(&self, id: &PartitionId) -> u64 {
+        let CatchUp { installs, strays, .. } = &self.catch_up;
+        let pulled = installs.values().filter_map(|install| install.pulled.get(id)).flatten();
+        let in_segments = strays.get(id).into_iter().flatten().map(|segment| segment.size);
+        in_segments.sum::<u64>() + pulled.map(|batch| batch.size() as u64).sum::<u64>()
+    }
+
     /// Pulls what is wanted, as far as there is room and the throttle allows it.
     pub(super) fn pull(&mut self, now: Now, out: &mut Vec<Effect>) {
         if self.catch_up.installs.is_empty() || self.frozen.is_some() || self.checkpoint.is_closing() {

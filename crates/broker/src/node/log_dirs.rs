@@ -3,6 +3,7 @@
 use super::Node;
 use crate::catalog::Topic;
 use crate::event::Effect;
+use crate::partition::Partition;
 use crate::request::{DescribeLogDirs, DescribeLogDirsResponse, HeldPartition, Response, Token};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,12 +34,17 @@ impl Node {
         self.reply(token, Response::DescribeLogDirs(response), out);
     }
 
-    /// The partitions of a topic that are on this node, among those of these numbers.
+    /// The partitions of a topic that are on this node, among those of these numbers; of one whose records are still being fetched, what
+    /// is here so far.
     fn held(&self, topic: &Topic, indexes: impl Iterator<Item = usize>) -> (String, Vec<HeldPartition>) {
         let held = indexes.filter_map(|index| {
             let (id, shard) = topic.partition_at(index)?;
-            let partition = self.shards[self.shard_index(shard)].partitions.get(&id)?;
-            Some(HeldPartition { index: id.index, bytes: partition.held_bytes() })
+            let partition = self.shards[self.shard_index(shard)].partitions.get(&id);
+            let arrived = self.arrived_bytes(&id);
+            (partition.is_some() || arrived > 0).then(|| HeldPartition {
+                index: id.index,
+                bytes: arrived + partition.map_or(0, Partition::held_bytes),
+            })
         });
         (topic.name.clone(), held.collect())
     }

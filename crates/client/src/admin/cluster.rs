@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kafka::message::describe_cluster::DescribeClusterRequest;
 use kafka::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use kafka::message::describe_log_dirs::DescribeLogDirsRequest;
 use kafka::message::describe_quorum::{
     DescribeQuorumRequest, ReplicaState, RequestPartitionData, RequestTopicData,
 };
@@ -173,6 +174,27 @@ impl Client {
     /// Connects to a broker and learns its versions: it is there and answers.
     pub async fn reach(&self, broker: &Address) -> Result<(), Error> {
         self.connection(broker).await.map(drop)
+    }
+
+    /// Bytes that a broker holds of each partition, by topic and number (KIP-113).
+    pub async fn held_bytes(&self, broker: &Address) -> Result<BTreeMap<(Str, i32), u64>, Error> {
+        let answer = self.ask(broker, &DescribeLogDirsRequest { topics: None }).await?;
+        let mut held = BTreeMap::new();
+        for result in answer.results {
+            if result.error_code != 0 {
+                let what = format!("describe the log directory {}", &*result.log_dir);
+                return Err(Error::refused(&what, broker, result.error_code, None));
+            }
+            for topic in result.topics {
+                let name = topic.name.detached();
+                let whole = topic.partitions.into_iter().filter(|partition| !partition.is_future_key);
+                held.extend(whole.map(|partition| {
+                    let bytes = u64::try_from(partition.partition_size).unwrap_or(0);
+                    ((name.clone(), partition.partition_index), bytes)
+                }));
+            }
+        }
+        Ok(held)
     }
 
     /// The value of one config on each of these topics; topics that are gone by now are left out.

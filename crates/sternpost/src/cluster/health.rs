@@ -1,6 +1,7 @@
 //! Is a cluster healthy, and may a node be taken down? Judged from what any client can see, so that it holds for every cluster that
 //! speaks Kafka's protocol: partitions with their replicas in sync, nodes that can be reached, the metadata quorum.
 
+use super::catching_up::CatchingUp;
 use client::admin::{Quorum, Voter};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,8 @@ pub struct Cluster {
     pub partitions: Vec<Partition>,
     /// The metadata quorum, when the cluster tells of it.
     pub quorum: Option<Quorum>,
+    /// Nodes that are not in sync everywhere, and how far they are.
+    pub catching_up: Vec<CatchingUp>,
 }
 
 /// What is wrong, by kind. Kafka's words.
@@ -204,6 +207,7 @@ impl Cluster {
             "topics": self.topics, "partitions": self.partitions.len(),
             "partitions_without_leader": counts.leaderless, "under_replicated": counts.under_replicated,
             "under_min_isr": counts.under_min_isr, "at_min_isr": counts.at_min_isr, "quorum": quorum,
+            "catching_up": self.catching_up.iter().map(CatchingUp::as_json).collect::<Vec<_>>(),
             "healthy": ills.is_empty(), "ills": ills,
             "safe_to_stop_next": stays.is_none(), "not_safe_because": stays,
         })

@@ -1,11 +1,18 @@
 //! `cluster replace-node`: a node's disk is lost for good, and the empty one with which the node waits takes its place.
 
+use super::catching_up::{self, CatchingUp};
 use super::{ClusterArgs, sentence};
 use crate::caution::Caution;
 use client::Client;
 use client::admin::{Quorum, Voter};
 use kafka::wire::Uuid;
 use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Between two looks at how far it is.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// `--wait` gives up when nothing has come for so long.
+const STALLED_MAX: Duration = Duration::from_secs(60);
 
 /// Give a node's place to the empty disk with which it waits
 ///
@@ -17,6 +24,9 @@ pub struct ReplaceNode {
     /// The node's id
     #[arg(value_name = "NODE")]
     node: i32,
+    /// Come back when the new disk has everything and votes, and tell on stderr how far it is
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
     caution: Caution,
     #[command(flatten)]
@@ -46,14 +56,54 @@ pub async fn run(word: &ReplaceNode) -> Result<(), String> {
     if consents {
         client.remove_voter(node, lost).await.map_err(|error| sentence(&error))?;
     }
+    let took = match consents && word.wait {
+        true => Some(wait(&client, node, fresh).await?),
+        false => None,
+    };
     let said = json!({
         "node": node, "disk": fresh.to_string(), "replaced_disk": name(lost), "dry_run": !consents,
+        "seconds": took.map(|took| took.as_secs_f64()),
     });
-    word.cluster.show(&said, || match consents {
-        true => format!("{place}; `sternpost cluster status` shows how far it is"),
-        false => format!("dry run, nothing has changed: {place}"),
+    word.cluster.show(&said, || match took {
+        Some(took) => format!("{place}; after {} s it has everything and votes", took.as_secs()),
+        None if consents => format!("{place}; `sternpost cluster status` shows how far it is"),
+        None => format!("dry run, nothing has changed: {place}"),
     });
     Ok(())
+}
+
+/// Waits until the disk has everything and votes; says how long that took. Nothing depends on somebody waiting.
+async fn wait(client: &Client, node: i32, fresh: Uuid) -> Result<Duration, String> {
+    let began = Instant::now();
+    let (mut first, mut last, mut moved) = (None, None, began);
+    loop {
+        let metadata = client.refresh_all().await.map_err(|error| sentence(&error))?;
+        let behind = catching_up::look(client, &metadata).await?.into_iter().find(|it| it.node == node);
+        let lacks = metadata.topics.values().flat_map(|topic| &topic.partitions).any(|partition| {
+            partition.replicas.contains(&node) && !partition.isr.is_empty() && !partition.isr.contains(&node)
+        });
+        let quorum = quorum(client).await?;
+        let votes = quorum.voters.iter().any(|voter| (voter.id, voter.directory) == (node, Some(fresh)));
+        if votes && !lacks && !quorum.observers.iter().any(|disk| disk.id == node) {
+            return Ok(began.elapsed());
+        }
+        if behind != last {
+            moved = Instant::now();
+        } else if moved.elapsed() > STALLED_MAX {
+            return Err(format!(
+                "nothing has come to node {node} for {} s; it goes on when it can: `sternpost cluster status` shows how far it is",
+                STALLED_MAX.as_secs()
+            ));
+        }
+        if let Some(now) = behind.filter(|_| behind != last) {
+            let first: &CatchingUp = first.get_or_insert(now);
+            let rest = now.rest(now.bytes.saturating_sub(first.bytes), began.elapsed());
+            let rest = rest.map_or(String::new(), |rest| format!(", about {} s left", rest.as_secs()));
+            eprintln!("{}{rest}", now.as_text());
+        }
+        last = behind;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn quorum(client: &Client) -> Result<Quorum, String> {

@@ -1,7 +1,7 @@
 //! `cluster status`: nodes, partitions and quorum of any Kafka cluster, whether it is healthy, and whether a node may be taken down.
 
 use super::health::{Cluster, Node, Partition};
-use super::{ClusterArgs, counted, sentence, table};
+use super::{ClusterArgs, catching_up, counted, sentence, table};
 use client::admin::Quorum;
 use client::{Client, Metadata};
 use kafka::wire::Str;
@@ -56,7 +56,9 @@ async fn look(client: &Client) -> Result<Cluster, String> {
         nodes.insert(broker.id, Node { address, rack: broker.rack.clone(), unreachable });
     }
     let controller = Some(described.controller_id).filter(|id| *id >= 0);
-    Ok(Cluster { id: described.cluster_id, controller, nodes, topics: names.len(), partitions, quorum })
+    let catching_up = catching_up::look(client, &metadata).await?;
+    let (id, topics) = (described.cluster_id, names.len());
+    Ok(Cluster { id, controller, nodes, topics, partitions, quorum, catching_up })
 }
 
 fn partitions(metadata: &Metadata, minima: &BTreeMap<Str, Option<String>>) -> Vec<Partition> {
@@ -128,6 +130,7 @@ fn as_text(seen: &Cluster) -> String {
             text += &format!("without a vote: disk {disk} of node {}\n", it.id);
         }
     }
+    seen.catching_up.iter().for_each(|it| text += &format!("{}\n", it.as_text()));
     let ills = seen.ills();
     text += &format!("healthy: {}\n", yes(ills.is_empty()));
     ills.iter().for_each(|ill| text += &format!("- {ill}\n"));

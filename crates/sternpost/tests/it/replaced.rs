@@ -158,8 +158,11 @@ fn a_lost_disk_is_replaced_at_a_word_and_an_old_one_sent_away() {
     c.node(3).wait_for_line("another disk has taken this one's place");
     c.waits(3);
     assert!(c.data(3).join("quarantine").read_dir().unwrap().next().is_some(), "it is kept");
-    let (said, error) = c.replace(&[]);
-    assert!(said.contains(&second), "{said} {error}");
+    let (said, error) = c.replace(&["--wait"]);
+    assert!(said.contains(&second) && said.contains("it has everything and votes"), "{said} {error}");
+    let told: Value =
+        serde_json::from_str(&client(c.port(1), &["cluster", "status", "--output", "json"], "")).unwrap();
+    assert_eq!((&told["healthy"], &told["catching_up"]), (&true.into(), &Value::Array(Vec::new())));
     assert_ne!(c.disk_of_third(), second);
     assert_eq!(c.read(), ["one", "three", "two"]);
 }
