@@ -29,14 +29,14 @@ const STATE_BYTES_MAX: usize = consensus::FRAME_SIZE_MAX - (64 << 10);
 
 /// What a node installs, and what it pulls for that.
 pub(super) struct CatchUp {
-    installs: BTreeMap<usize, Install>,
+    pub(super) installs: BTreeMap<usize, Install>,
     /// Those that the checkpoint under way makes the shard's own.
     finishing: BTreeMap<usize, Install>,
     /// Newer states that came while a checkpoint took along what is here: they begin when it is done.
     queued: BTreeMap<usize, Arrived>,
     /// Segments of partitions that no applied state knows yet.
     pub(super) strays: BTreeMap<PartitionId, Vec<SegmentMeta>>,
-    pulls: BTreeMap<u64, Pulling>,
+    pub(super) pulls: BTreeMap<u64, Pulling>,
     throttle: Throttle,
     rounds: Rounds,
     /// When the timer rings that was set because of the throttle.
@@ -67,7 +67,7 @@ struct Arrived {
     snapshot: consensus::Snapshot,
 }
 
-struct Install {
+pub(super) struct Install {
     /// Of the newest `Ready` that brought a state.
     number: u64,
     /// Newest number that the log's disk has confirmed since.
@@ -76,7 +76,8 @@ struct Install {
     term: Term,
     members: Vec<u64>,
     state: Snapshot<'static>,
-    source: NodeId,
+    /// Whom its records are pulled from.
+    pub(super) source: NodeId,
     /// Records still to come: from where to where.
     wanted: BTreeMap<PartitionId, (Offset, Offset)>,
     /// Pulled, in no segment yet.
@@ -88,8 +89,10 @@ struct Install {
 }
 
 #[derive(Clone, Copy)]
-struct Pulling {
-    at: usize,
+pub(super) struct Pulling {
+    pub(super) at: usize,
+    /// Who was asked.
+    source: NodeId,
     partition: PartitionId,
     until: Mono,
 }
@@ -335,7 +338,7 @@ impl Node {
                 let number = self.next_question();
                 self.catch_up
                     .pulls
-                    .insert(number, Pulling { at, partition, until: now.mono.plus(PULL_TIMEOUT) });
+                    .insert(number, Pulling { at, source, partition, until: now.mono.plus(PULL_TIMEOUT) });
                 let shard = self.shards[at].id;
                 let state = self.catch_up.installs[&at].index;
                 let pull = Pull { number, shard, partition, offset, bytes_max: pull_bytes, state };
@@ -379,7 +382,10 @@ impl Node {
         if !self.take_range(&pull, range.starts_at, range.batches) {
             // Nothing came of it: it is sent again when its time is up, to another node.
             self.catch_up.pulls.insert(range.number, pull);
-            self.change_source(pull.at);
+            // The other pulls that went there say the same, and must not change it back.
+            if self.catch_up.installs.get(&pull.at).is_some_and(|install| install.source == pull.source) {
+                self.change_source(pull.at);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! A node that was away for longer than the log of the others reaches back.
 
 use super::*;
+use crate::peer::Range;
 use model::job::SegmentMeta;
 use model::{Offset, PartitionId, TopicId};
 
@@ -167,6 +168,39 @@ fn a_topic_deleted_meanwhile_is_not_waited_for() {
     assert!(c.places.iter().all(|place| states(place) == states(&c.places[0])));
     let marks: Vec<i64> = c.read("b", 0).iter().map(|batch| batch.header().base_timestamp).collect();
     assert_eq!(marks, (0..60).collect::<Vec<i64>>());
+}
+
+/// Whom a node pulls from has nothing (its disk was replaced): one after the other says so, and that leads to another source, not past it
+/// and back. (`sim --world three --seed 3595` once.)
+#[test]
+fn answers_without_records_change_the_source_once() {
+    let mut c = Cluster::with(2110, 3000);
+    c.all_ready();
+    assert_eq!(c.create(0, "a", 8), Some(ErrorCode::None));
+    c.kill(2);
+    for mark in 0..60 {
+        for index in 0..8 {
+            assert_eq!(c.write("a", index, (9 + i64::from(index), mark as i32), mark), mark);
+        }
+    }
+    c.lost = Some(|_, message| matches!(message, PeerMessage::Pull(_)));
+    c.start(2);
+    let pulls = |c: &Cluster| {
+        let node = c.places[2].node.as_ref().expect("it runs");
+        let pulls = node.catch_up.pulls.iter().map(|(number, pull)| (pull.at, *number)).collect::<Vec<_>>();
+        let at =
+            pulls.iter().map(|(at, _)| *at).find(|at| pulls.iter().filter(|it| it.0 == *at).count() % 2 == 0);
+        at.map(|at| (at, pulls.iter().filter(|it| it.0 == at).map(|it| it.1).collect::<Vec<_>>()))
+    };
+    c.until("an even number of a shard's partitions is pulled", |c| pulls(c).is_some());
+    let (at, numbers) = pulls(&c).expect("just seen");
+    let now = c.clock();
+    let node = c.places[2].node.as_mut().expect("it runs");
+    let before = node.catch_up.installs[&at].source;
+    for number in numbers {
+        node.on_range(now, Range { number, batches: Vec::new(), starts_at: None }, &mut Vec::new());
+    }
+    assert_ne!(node.catch_up.installs[&at].source, before);
 }
 
 /// A checkpoint may end when the state for which it took records along is no longer wanted: what it wrote counts all the same, or a
