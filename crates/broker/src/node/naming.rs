@@ -51,9 +51,11 @@ impl Node {
         self.tell_named(from, |named| named.replica > own.replica, out);
     }
 
-    /// Tells a node which of its disks is named, where that is news for it.
+    /// Tells a node which of its disks is named, where that is news for it. Before any is, it is the one with which this node's own began:
+    /// perhaps that was stopped, and without it there is no majority to name it.
     fn tell_named(&self, to: NodeId, is_news: impl Fn(&Named) -> bool, out: &mut Vec<Effect>) {
-        if let Some(Named { disk, replica }) = self.catalog.disks().named(to).filter(is_news) {
+        let named = self.catalog.disks().named(to).or_else(|| self.founder(to));
+        if let Some(Named { disk, replica }) = named.filter(is_news) {
             out.push(Effect::Send { to, message: PeerMessage::Named { disk, replica } });
         }
     }
@@ -104,9 +106,8 @@ impl Node {
         match self.catalog.disks().named(node) {
             None if node == self.config.node => self.own_disk(),
             None => {
-                let founder =
-                    self.config.owner.founders.get(&node).map(|disk| Named { disk: *disk, replica: 0 });
-                self.naming.taking_part.get(&node).copied().or(founder).filter(|named| named.replica == 0)
+                let told = self.naming.taking_part.get(&node).copied();
+                told.or_else(|| self.founder(node)).filter(|named| named.replica == 0)
             }
             Some(before) => {
                 let wait = self.waiting_disk(node)?;
@@ -114,6 +115,11 @@ impl Node {
                 is_itself.then_some(Named { disk: wait.disk, replica: before.replica + 1 })
             }
         }
+    }
+
+    /// The disk of another node with which this one's own began a new cluster.
+    fn founder(&self, node: NodeId) -> Option<Named> {
+        self.config.owner.founders.get(&node).map(|disk| Named { disk: *disk, replica: 0 })
     }
 
     fn propose_name(&mut self, node: NodeId, named: Named, then: Option<Then>) {

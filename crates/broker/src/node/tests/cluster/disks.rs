@@ -123,6 +123,25 @@ fn a_founder_may_come_late() {
     }
 }
 
+/// The others die when one has begun, and before they have: that one alone is no majority, and knows whom it began with. (`sim --world
+/// three --seed 8390` once.)
+#[test]
+fn a_founder_that_begins_alone_takes_the_others_along() {
+    let mut seen = 0;
+    for seed in 0..5 {
+        let mut c = Cluster::of_new_disks(seed);
+        let waiting = |c: &Cluster| (0..NODES).filter(|at| c.places[*at].owner.waits.is_some()).collect();
+        c.until("somebody begins", |c| Vec::len(&waiting(c)) < NODES);
+        let late: Vec<usize> = waiting(&c);
+        seen += usize::from(late.len() + 1 == NODES);
+        late.iter().for_each(|at| c.kill(*at));
+        c.run_for(Duration::from_secs(2));
+        late.iter().for_each(|at| c.start(*at));
+        c.all_ready();
+    }
+    assert!(seen > 0);
+}
+
 /// Two of three empty disks do not make a cluster: the third may have been lost.
 #[test]
 fn a_new_cluster_does_not_begin_without_all() {
