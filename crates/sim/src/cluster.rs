@@ -369,7 +369,9 @@ impl World {
     fn live_through(&mut self) -> Result<(), Failure> {
         self.begin();
         let chaos_end = self.queue.now().plus(CHAOS_MAX);
-        self.until(chaos_end, |world| Admin::has_topics(&world.topics))?;
+        if !self.until(chaos_end, |world| Admin::has_topics(&world.topics))? {
+            return Err(self.unsettled("topics are made before the weather begins", |_| false));
+        }
         self.add_clients();
         self.queue.after(Duration::ZERO, Happening::Weather);
         self.until(chaos_end, |world| world.ids.done >= OPERATIONS_MIN && world.has_lost_enough())?;

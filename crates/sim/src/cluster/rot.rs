@@ -122,7 +122,8 @@ impl World {
         };
         // What a replica holds that has no state for it yet is read when it has: the passes up to then do not count.
         self.until(self.queue.now().plus(HEALED_MAX), World::are_abreast)?;
-        self.harmed = self.harmed.keys().map(|at| (*at, self.harmed_now(*at))).collect();
+        // Damage to what no state knew yet may have been found later than the world took it for mended: all nodes count.
+        self.harmed = (0..self.hosts.len()).map(|at| (at, self.harmed_now(at))).collect();
         let end = self.queue.now().plus(HEALED_MAX);
         if !self.until(end, |world| world.is_mended() && is_still(world))? {
             let status = self.status();

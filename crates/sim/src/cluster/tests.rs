@@ -61,6 +61,12 @@ fn seeds_that_found_something_stay_clean() {
         (3, 1349),
         // Two of three restarted and went back to the time when the disk that was replaced still voted; the third had lost its own by then.
         (3, 2209),
+        // Two answers without records led past the node that had them and back to the one that had none.
+        (3, 3595),
+        // Of three that began a cluster two died before they took part, and the third one alone named nobody.
+        (3, 8390),
+        // Damage to what no state knew yet was found after the world had gone on to harm another node.
+        (3, 3531),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);
