@@ -5,6 +5,7 @@
 
 mod elect;
 mod lend;
+mod mutants;
 mod view;
 
 use self::elect::Turns;
@@ -17,7 +18,7 @@ use crate::{
 use bytes::Bytes;
 use model::{Entry, EntryKind, HardState, LogIndex, Payload, Term};
 use raft::eraftpb::{Entry as RaftEntry, Message as RaftMessage, MessageType};
-use raft::{ProgressState, RawNode, SnapshotStatus, StateRole, Storage};
+use raft::{ProgressState, RawNode, SnapshotStatus, StateRole};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where an entry stands. Only both numbers together name it: another leader may put another entry at the index.
@@ -660,43 +661,6 @@ impl Group {
 
     fn role_change(&self) -> RoleChange {
         RoleChange { role: self.role(), term: self.term(), leader: self.leader() }
-    }
-}
-
-/// Mutants: each does nothing in a server.
-impl Group {
-    /// `VoteBeforePersist`, `AckBeforePersist`: takes out the messages that will leave too early.
-    fn leak(&self, promising: &mut Vec<RaftMessage>) -> Vec<RaftMessage> {
-        let (leaks_votes, leaks_acks) =
-            (self.config.has(Mutant::VoteBeforePersist), self.config.has(Mutant::AckBeforePersist));
-        if !leaks_votes && !leaks_acks {
-            return Vec::new();
-        }
-        let leaks = |message: &RaftMessage| match message.get_msg_type() {
-            MessageType::MsgRequestVoteResponse | MessageType::MsgRequestVote => leaks_votes,
-            MessageType::MsgAppendResponse => leaks_acks,
-            _ => false,
-        };
-        let (early, rest) = std::mem::take(promising).into_iter().partition(leaks);
-        *promising = rest;
-        early
-    }
-
-    /// `ApplyBeforePersist`.
-    fn apply_before_persist(&mut self) {
-        if self.config.has(Mutant::ApplyBeforePersist) && !self.is_leader() && !self.installing() {
-            let last = self.node.store().last_index().expect("infallible");
-            let log = &mut self.node.raft.raft_log;
-            log.persisted = log.persisted.max(last.min(log.unstable.offset - 1));
-        }
-    }
-
-    /// `CommitOldTerm`.
-    fn commit_old_term(&mut self) {
-        if self.config.has(Mutant::CommitOldTerm) && self.is_leader() {
-            let copied = self.node.raft.mut_prs().maximal_committed_index().0;
-            self.node.raft.raft_log.commit_to(copied);
-        }
     }
 }
 
