@@ -25,6 +25,16 @@ impl Trio {
         self.applied.push(Vec::new());
     }
 
+    /// 4 is to take the place of 3, which is away.
+    fn replacing() -> Trio {
+        let mut trio = Trio::led();
+        trio.add();
+        trio.become_(&[1, 2, 3], &[4]);
+        trio.cut = vec![3];
+        trio.become_(&[1, 2, 4], &[]);
+        trio
+    }
+
     fn become_(&mut self, voters: &[u64], learners: &[u64]) {
         self.at(1).propose_change(&Change::Become(members(voters, learners))).unwrap();
         self.run();
@@ -79,12 +89,7 @@ fn a_learner_gets_the_log_and_counts_for_nothing() {
 /// One disk in the place of another: while both sets decide, each of them needs a majority.
 #[test]
 fn a_learner_takes_the_place_of_a_voter() {
-    let mut trio = Trio::led();
-    trio.add();
-    trio.become_(&[1, 2, 3], &[4]);
-    trio.cut = vec![3];
-    trio.at(1).propose_change(&Change::Become(members(&[1, 2, 4], &[]))).unwrap();
-    trio.run();
+    let mut trio = Trio::replacing();
     let joint = Members { voters: vec![1, 2, 4], leaving: vec![1, 2, 3], learners: vec![] };
     assert_eq!(trio.at(1).members(), joint);
     // 1 and 4 are a majority of the new set, and of the old one 1 alone is left.
@@ -113,12 +118,7 @@ fn a_learner_takes_the_place_of_a_voter() {
 /// sets decided, for of the old one there is no majority any more. (`sim --world three --seed 2209` once.)
 #[test]
 fn who_takes_part_is_written_down() {
-    let mut trio = Trio::led();
-    trio.add();
-    trio.become_(&[1, 2, 3], &[4]);
-    trio.cut = vec![3];
-    trio.at(1).propose_change(&Change::Become(members(&[1, 2, 4], &[]))).unwrap();
-    trio.run();
+    let mut trio = Trio::replacing();
     trio.tick(10);
     let end = trio.at(1).last_index();
     for node in [1, 2, 4] {

@@ -99,8 +99,7 @@ pub const ROWS: &[Row] = &[
         ],
         rounds: 4,
         round_millis: 1_500,
-        tune: small_segments,
-        ..Row::PLAIN
+        ..SMALL_SEGMENTS
     },
     Row {
         number: 51,
@@ -115,8 +114,7 @@ pub const ROWS: &[Row] = &[
         ],
         rounds: 4,
         round_millis: 1_500,
-        tune: small_segments,
-        ..Row::PLAIN
+        ..SMALL_SEGMENTS
     },
     Row {
         number: 52,
@@ -132,8 +130,7 @@ pub const ROWS: &[Row] = &[
         ],
         rounds: 3,
         round_millis: 2_000,
-        tune: small_segments,
-        ..Row::PLAIN
+        ..SMALL_SEGMENTS
     },
     Row {
         number: 53,
@@ -153,8 +150,7 @@ pub const ROWS: &[Row] = &[
         rounds: 1,
         round_millis: 6_000,
         down_millis: 500,
-        tune: small_segments,
-        ..Row::PLAIN
+        ..SMALL_SEGMENTS
     },
     Row {
         number: 54,
@@ -183,8 +179,7 @@ pub const ROWS: &[Row] = &[
         ],
         rounds: 4,
         round_millis: 1_500,
-        tune: small_segments,
-        ..Row::PLAIN
+        ..SMALL_SEGMENTS
     },
     Row {
         number: 56,
@@ -260,7 +255,10 @@ fn little_room(swarm: &mut Swarm) {
 }
 
 /// Records come into segments soon, and what is in them is read again and again.
-fn small_segments(swarm: &mut Swarm) {
-    (swarm.tail_bytes_max, swarm.checkpoint_bytes, swarm.value_bytes_max) = (40_000, 20_000, 4_000);
-    swarm.rot = true;
-}
+const SMALL_SEGMENTS: Row = Row {
+    tune: |swarm| {
+        (swarm.tail_bytes_max, swarm.checkpoint_bytes, swarm.value_bytes_max) = (40_000, 20_000, 4_000);
+        swarm.rot = true;
+    },
+    ..Row::PLAIN
+};
