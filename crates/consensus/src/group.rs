@@ -483,7 +483,7 @@ impl Group {
     fn hold(&mut self, ready: &mut Ready, mut promising: Vec<RaftMessage>) {
         let early = self.leak(&mut promising);
         self.translate(early, &mut ready.send);
-        let (free, mut promising) = self.part_pre_votes(promising);
+        let free = self.part_pre_votes(&mut promising);
         self.translate(free, &mut ready.send);
         let number = ready.number;
         if ready.needs_persist() {

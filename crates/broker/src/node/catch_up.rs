@@ -279,9 +279,7 @@ impl Node {
     /// Whether a checkpoint would bring a state that is being installed any further.
     pub(super) fn has_caught_up_some(&self) -> bool {
         self.catch_up.installs.values().any(|install| {
-            install.is_complete()
-                || !install.outdated.is_empty()
-                || install.pulled.values().any(|batches| !batches.is_empty())
+            install.waits_for_checkpoint() || install.pulled.values().any(|batches| !batches.is_empty())
         })
     }
 
@@ -345,9 +343,8 @@ impl Node {
                 out.push(Effect::Send { to: source, message: PeerMessage::Pull(pull) });
             }
         }
-        let needs_checkpoint = |install: &Install| {
-            install.is_complete() || !install.outdated.is_empty() || bytes >= PULLED_BYTES_MAX
-        };
+        let needs_checkpoint =
+            |install: &Install| install.waits_for_checkpoint() || bytes >= PULLED_BYTES_MAX;
         if !self.checkpoint.is_under_way() && self.catch_up.installs.values().any(needs_checkpoint) {
             self.checkpoint.is_due = true;
         }
@@ -566,5 +563,10 @@ impl Install {
     /// Its log is cut where it must be, and all records are pulled.
     fn is_complete(&self) -> bool {
         self.wanted.is_empty() && self.outdated.is_empty() && self.persisted >= self.number
+    }
+
+    /// Whether nothing but a checkpoint brings it further.
+    fn waits_for_checkpoint(&self) -> bool {
+        self.is_complete() || !self.outdated.is_empty()
     }
 }

@@ -101,18 +101,18 @@ impl Group {
         }
     }
 
-    /// Answers to pre-votes, and the rest. Such an answer promises nothing, so no disk is waited for. That of a replica which installs a
+    /// Takes out the answers to pre-votes. Such an answer promises nothing, so no disk is waited for. That of a replica which installs a
     /// state must not wait: the records of the state may be where nobody knows any more that they are committed, and what tells that node
     /// is this answer. (Who asks waits: raft wants the log of a candidate to be durable.)
-    pub(super) fn part_pre_votes(&self, messages: Vec<RaftMessage>) -> (Vec<RaftMessage>, Vec<RaftMessage>) {
+    pub(super) fn part_pre_votes(&self, promising: &mut Vec<RaftMessage>) -> Vec<RaftMessage> {
         let is_free =
-            |message: &RaftMessage| message.get_msg_type() == MessageType::MsgRequestPreVoteResponse;
-        let (mut free, rest): (Vec<RaftMessage>, Vec<RaftMessage>) = messages.into_iter().partition(is_free);
+            |message: &mut RaftMessage| message.get_msg_type() == MessageType::MsgRequestPreVoteResponse;
+        let mut free: Vec<RaftMessage> = promising.extract_if(.., is_free).collect();
         for given in free.iter_mut().filter(|message| !message.reject) {
             // raft tells it to whom it refuses only.
             (given.commit, given.commit_term) = self.node.raft.raft_log.commit_info();
         }
-        (free, rest)
+        free
     }
 
     /// A replica that installs a state does not stand for election. It forgets a leader that it has not heard for an election timeout, as

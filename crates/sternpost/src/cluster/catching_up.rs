@@ -1,7 +1,7 @@
 //! How far a node is that gets its records from the others: what it holds of its partitions, beside what the fullest other replica
 //! holds of each. By DescribeLogDirs, so of any Kafka cluster.
 
-use super::sentence;
+use client::admin::Broker;
 use client::{Client, Metadata};
 use kafka::wire::Str;
 use serde_json::{Value, json};
@@ -31,20 +31,22 @@ struct Shared {
     behind: usize,
 }
 
-/// The nodes that the cluster's metadata lists and that are not in sync everywhere.
-///
-/// # Errors
-/// The cluster cannot be asked. A broker that is lost on the way, or does not tell, counts as holding nothing.
-pub async fn look(client: &Client, metadata: &Metadata) -> Result<Vec<CatchingUp>, String> {
+/// The nodes among these brokers that are not in sync everywhere. A broker that is lost on the way, or does not tell, counts as holding
+/// nothing.
+pub async fn look(client: &Client, brokers: &[Broker], metadata: &Metadata) -> Vec<CatchingUp> {
     let behind = behind(metadata);
     let mut held = Held::new();
     if !behind.is_empty() {
-        let described = client.describe_cluster().await.map_err(|error| sentence(&error))?;
-        for broker in described.brokers {
+        for broker in brokers {
             held.insert(broker.id, client.held_bytes(&broker.address).await.unwrap_or_default());
         }
     }
-    Ok(measure(&behind, &held))
+    measure(&behind, &held)
+}
+
+/// Whether a node is not in sync everywhere, be it one of the brokers now or not.
+pub fn is_behind(metadata: &Metadata, node: i32) -> bool {
+    behind(metadata).contains_key(&node)
 }
 
 fn behind(metadata: &Metadata) -> BTreeMap<i32, Shared> {

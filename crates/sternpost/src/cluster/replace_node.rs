@@ -77,14 +77,16 @@ async fn wait(client: &Client, node: i32, fresh: Uuid) -> Result<Duration, Strin
     let began = Instant::now();
     let (mut first, mut last, mut moved) = (None, None, began);
     loop {
+        let described = client.describe_cluster().await.map_err(|error| sentence(&error))?;
         let metadata = client.refresh_all().await.map_err(|error| sentence(&error))?;
-        let behind = catching_up::look(client, &metadata).await?.into_iter().find(|it| it.node == node);
-        let lacks = metadata.topics.values().flat_map(|topic| &topic.partitions).any(|partition| {
-            partition.replicas.contains(&node) && !partition.isr.is_empty() && !partition.isr.contains(&node)
-        });
+        let behind = catching_up::look(client, &described.brokers, &metadata).await;
+        let behind = behind.into_iter().find(|it| it.node == node);
         let quorum = quorum(client).await?;
         let votes = quorum.voters.iter().any(|voter| (voter.id, voter.directory) == (node, Some(fresh)));
-        if votes && !lacks && !quorum.observers.iter().any(|disk| disk.id == node) {
+        if votes
+            && !catching_up::is_behind(&metadata, node)
+            && !quorum.observers.iter().any(|disk| disk.id == node)
+        {
             return Ok(began.elapsed());
         }
         if behind != last {

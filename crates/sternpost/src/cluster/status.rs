@@ -56,7 +56,7 @@ async fn look(client: &Client) -> Result<Cluster, String> {
         nodes.insert(broker.id, Node { address, rack: broker.rack.clone(), unreachable });
     }
     let controller = Some(described.controller_id).filter(|id| *id >= 0);
-    let catching_up = catching_up::look(client, &metadata).await?;
+    let catching_up = catching_up::look(client, &described.brokers, &metadata).await;
     let (id, topics) = (described.cluster_id, names.len());
     Ok(Cluster { id, controller, nodes, topics, partitions, quorum, catching_up })
 }
