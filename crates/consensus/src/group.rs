@@ -460,7 +460,7 @@ impl Group {
         let committed = round.take_committed_entries();
         self.node.advance_append_async(round);
         ready.committed = self.deliver(committed);
-        ready.hard_state = self.changed_vote(ready.number);
+        ready.hard_state = self.changed_vote(ready.number, ready.install.is_some());
 
         let released = std::mem::take(&mut self.released);
         self.translate(released, &mut ready.send);
@@ -506,7 +506,7 @@ impl Group {
     /// Term and vote, if one of them changed since the last `Ready`. The commit index alone is not worth a sync, except that of a change of
     /// members: they are those that were applied last. A restart that went back to the ones before might need the vote of a replica that is
     /// gone for good.
-    fn changed_vote(&mut self, number: u64) -> Option<HardState> {
+    fn changed_vote(&mut self, number: u64, installs: bool) -> Option<HardState> {
         let raft = &self.node.raft;
         let vote = (raft.term, raft.vote);
         let members_unwritten = std::mem::take(&mut self.members_unwritten);
@@ -521,9 +521,9 @@ impl Group {
             self.members_written_by = Some(number);
         }
         // Never beyond what this `Ready` and those before it make durable: a restart checks it against the log. A state that is
-        // being installed is durable later than its round.
+        // being installed, be it this round's, is durable later than its round.
         let log = &raft.raft_log;
-        let durable = if self.installing() { log.persisted } else { self.node.store().last().0 };
+        let durable = if installs || self.installing() { log.persisted } else { self.node.store().last().0 };
         let commit = LogIndex(log.committed.min(durable));
         Some(HardState { term: Term(vote.0), vote: vote.1, commit })
     }

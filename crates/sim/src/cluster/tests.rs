@@ -67,6 +67,8 @@ fn seeds_that_found_something_stay_clean() {
         (3, 8390),
         // Damage to what no state knew yet was found after the world had gone on to harm another node.
         (3, 3531),
+        // A state came with a new term, which was written down as if the state were durable; the next start found the log too short.
+        (3, 77618),
     ];
     for (nodes, seed) in found {
         let outcome = run(seed, nodes, None);
