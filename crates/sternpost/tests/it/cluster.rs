@@ -16,7 +16,7 @@ pub fn free_ports() -> u16 {
     loop {
         assert!(Instant::now() < deadline, "no free ports");
         let base = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let wanted = [0, 1, 2, 10, 11, 12, 100, 101, 102];
+        let wanted = [0, 1, 2, 3, 10, 11, 12, 13, 100, 101, 102, 103];
         let is_free = |step: &u16| {
             base.checked_add(*step).is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
         };

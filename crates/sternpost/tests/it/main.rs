@@ -7,6 +7,7 @@ mod http;
 mod limits;
 mod log_dirs;
 mod node;
+mod nodes;
 mod replaced;
 mod stop;
 mod words;
