@@ -85,12 +85,12 @@ struct ReadState {
 }
 
 impl Lanes {
-    /// Starts the threads. They end when the `Lanes` are dropped and their queues are empty.
+    /// Starts the threads, of a disk that waits (`waits`) or takes part. They end when the `Lanes` are dropped and their queues are empty.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start_threads<D: Disk>(
-        wal: Wal<D>,
+        (wal, waits): (Wal<D>, bool),
         mut segments: Segments<D>,
         reader: Reader<D>,
         read_threads: usize,
@@ -101,6 +101,7 @@ impl Lanes {
         let (wal_jobs, wal_queue) = channel();
         let wal = Arc::new(WalLane {
             wal: Mutex::new(Box::new(wal)),
+            waits,
             pending: AtomicUsize::new(0),
             appended_here: AtomicU64::new(0),
             watched: AtomicBool::new(false),
@@ -311,6 +312,8 @@ impl<D: Disk> WalWork for Wal<D> {
 /// The WAL, shared by its thread and, for small appends, whoever runs the core.
 pub struct WalLane {
     wal: Mutex<Box<dyn WalWork>>,
+    /// The disk takes no part yet: nothing on it is touched, whatever it was before.
+    waits: bool,
     /// Jobs that the WAL thread has and has not finished: while there are any, nobody else appends.
     pending: AtomicUsize,
     /// Appends by others so far: the WAL is not idle while this moves.
@@ -368,8 +371,11 @@ impl WalLane {
     /// when the core is gone. A failure here is not reported: the device refuses the next append with the same reason.
     fn while_idle(&self, queue: &Receiver<(JobId, WalJob)>) -> Option<(JobId, WalJob)> {
         self.watched.store(false, Ordering::Release);
-        let mut more =
-            idle_step("mark the last commit", self.lock().append(WalAppend::default()).map(|_: Done| true));
+        let mut more = !self.waits
+            && idle_step(
+                "mark the last commit",
+                self.lock().append(WalAppend::default()).map(|_: Done| true),
+            );
         while more {
             match queue.try_recv() {
                 Ok(next) => return Some(next),

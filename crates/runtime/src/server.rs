@@ -184,7 +184,7 @@ impl Server {
         let outcome = driver.outcome();
         let counters = Arc::new(Counters::default());
         let (lanes, mut threads) = Lanes::start_threads(
-            opened.wal,
+            (opened.wal, waits),
             opened.segments,
             opened.reader,
             settings.read_threads,

@@ -31,6 +31,7 @@ fn waits(c: &Nodes) {
     c.node(3).wait_for_line("is new here and takes no part");
     let (line, body) = get(c.console(3), "/readyz");
     assert!(line.contains("503") && body.contains("`sternpost cluster replace-node 3`"), "{body}");
+    assert_eq!(c.node(3).count_lines("cannot mark"), 0, "nothing on it is touched");
 }
 
 fn copy(from: &Path, to: &Path) {
